@@ -1,0 +1,67 @@
+"""Sphinx. `make docs` builds with warnings as errors and executes every tutorial."""
+
+import importlib.util
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.util.fileutil import copy_asset
+
+project = "sciml"
+author = "The sciml-jax contributors"
+copyright = author
+version = release = installed_version("sciml-jax")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+# The library changes while a tutorial's text stays, so the outputs are never cached.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_ipywidgets_js = {}  # would come from a content delivery network
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+
+html_theme = "furo"
+html_title = "sciml"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+
+# MathJax is served from the site itself; of all its builds these two parts are enough.
+mathjax_path = "mathjax/tex-chtml-full.js"
+# As in Jupyter, formulas inside a cell's HTML output are rendered; MyST marks all its own as math.
+myst_update_mathjax = False
+mathjax3_config = {
+    "options": {
+        "ignoreHtmlClass": "mathjax_ignore",
+        "processHtmlClass": "mathjax_process|math|text_html",
+    }
+}
+MATHJAX_PARTS = ("tex-chtml-full.js", "output/chtml/fonts")
+
+
+def copy_mathjax(app: Sphinx, failure: Exception | None) -> None:
+    spec = importlib.util.find_spec("sphinx-mathjax-offline")
+    assert spec is not None
+    assert spec.origin is not None
+    source = Path(spec.origin).parent / "static" / "mathjax"
+    target = app.outdir / "_static" / "mathjax"
+    for part in MATHJAX_PARTS:
+        folder = (target / part).parent if (source / part).is_file() else target / part
+        copy_asset(source / part, folder)
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("build-finished", copy_mathjax)

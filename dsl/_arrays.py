@@ -1,0 +1,452 @@
+"""Whole-array expressions: constants, indexing, contraction, reduction, shifts; and shapes.
+
+Scalar functions broadcast over arrays as in numpy. What is not elementwise is a node of its own,
+so that the size of an expression does not depend on the size of its arrays.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import sympy
+from sympy.core.function import AppliedUndef
+
+from ._errors import DeclarationError, ShapeError
+from ._symbols import ArrayOperators
+
+Shape = tuple[int, ...]
+
+
+class Static(sympy.Atom):
+    """A Python value (an axis, an index) carried inside an expression."""
+
+    __slots__ = ("value",)
+
+    def __new__(cls, value: Hashable) -> Static:
+        self = super().__new__(cls)
+        self.value = value
+        return self
+
+    def _hashable_content(self) -> tuple:
+        return (self.value,)
+
+    def __getnewargs__(self) -> tuple:
+        return (self.value,)
+
+    def _sympystr(self, printer: Any) -> str:
+        return _key_text(self.value) if isinstance(self.value, tuple) else str(self.value)
+
+    def _latex(self, printer: Any) -> str:
+        return rf"\mathtt{{{self._sympystr(printer)}}}"
+
+
+class ConstantArray(ArrayOperators, sympy.AtomicExpr):
+    """A fixed array of numbers inside an expression."""
+
+    __slots__ = ("array", "name")
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, array: Any, name: str = "") -> ConstantArray:
+        self = super().__new__(cls)
+        self.array = np.asarray(array, float)
+        self.array.flags.writeable = False
+        self.name = name
+        return self
+
+    @property
+    def shape(self) -> Shape:
+        return self.array.shape
+
+    def _hashable_content(self) -> tuple:
+        return (self.array.shape, self.array.tobytes(), self.name)
+
+    def __getnewargs__(self) -> tuple:
+        return (np.array(self.array), self.name)
+
+    def _sympystr(self, printer: Any) -> str:
+        return self.name or f"array{self.shape}"
+
+    def _latex(self, printer: Any) -> str:
+        return rf"\mathrm{{{self.name or 'array'}}}"
+
+
+class ArrayNode(ArrayOperators, sympy.Expr):
+    """Base of the whole-array operations; `args` are operands and `Static` settings."""
+
+    is_commutative = True
+    is_real = True
+    shape: Shape
+
+    def _eval_derivative(self, symbol: sympy.Expr) -> sympy.Expr:
+        if not any(operand.has(symbol) for operand in self.operands):
+            return sympy.S.Zero
+        return self.rate(symbol)
+
+    @property
+    def operands(self) -> tuple[sympy.Expr, ...]:
+        return tuple(a for a in self.args if not isinstance(a, Static))  # type: ignore[misc]
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        return tuple(a.value for a in self.args if isinstance(a, Static))
+
+    def rate(self, symbol: sympy.Expr) -> sympy.Expr:
+        """The derivative; the operations below are linear in one operand, so it is itself."""
+        return type(self)(*(_rate(a, symbol) for a in self.operands), *self._statics())
+
+    def _statics(self) -> tuple[Static, ...]:
+        return tuple(a for a in self.args if isinstance(a, Static))
+
+
+def _rate(operand: sympy.Expr, symbol: sympy.Expr) -> sympy.Expr:
+    rate = operand.diff(symbol)
+    shape = shape_of(operand)
+    return rate if shape_of(rate) == shape else rate + constant(np.zeros(shape))
+
+
+class Index(ArrayNode):
+    """``x[key]``: numpy's basic indexing, with integers, slices, ``None`` and ``...``."""
+
+    def __new__(cls, operand: sympy.Expr, key: Static) -> Index:
+        self = super().__new__(cls, operand, key)
+        try:
+            self.shape = np.empty(shape_of(operand))[thaw_key(key.value)].shape
+        except IndexError:
+            raise ShapeError(
+                f"{operand}[{_key_text(key.value)}] is outside the shape {shape_of(operand)}"
+            ) from None
+        return self
+
+    def _sympystr(self, printer: Any) -> str:
+        operand = printer._print(self.args[0])
+        if isinstance(self.args[0], (sympy.Add, sympy.Mul, sympy.Pow)):
+            operand = f"({operand})"
+        return f"{operand}[{_key_text(self.settings[0])}]"
+
+    def _latex(self, printer: Any) -> str:
+        return rf"{{{printer._print(self.args[0])}}}_{{{_key_text(self.settings[0])}}}"
+
+
+class Matmul(ArrayNode):
+    """``A @ x``: contraction of the last axis of A with the last but one of x, as in numpy."""
+
+    def __new__(cls, left: sympy.Expr, right: sympy.Expr) -> Matmul:
+        self = super().__new__(cls, left, right)
+        a, b = shape_of(left), shape_of(right)
+        try:
+            self.shape = _matmul_shape(a, b)
+        except ValueError:
+            raise ShapeError(
+                f"{left} @ {right}: shapes {a} and {b} cannot be contracted; the last axis of the "
+                "first must be as long as the last but one (or only) axis of the second"
+            ) from None
+        return self
+
+    def rate(self, symbol: sympy.Expr) -> sympy.Expr:
+        left, right = self.operands
+        terms = []
+        if left.has(symbol):
+            terms.append(Matmul(_rate(left, symbol), right))
+        if right.has(symbol):
+            terms.append(Matmul(left, _rate(right, symbol)))
+        return sympy.Add(*terms)
+
+    def _sympystr(self, printer: Any) -> str:
+        return " @ ".join(
+            f"({printer._print(a)})" if isinstance(a, (sympy.Add, sympy.Mul)) else printer._print(a)
+            for a in self.args
+        )
+
+    def _latex(self, printer: Any) -> str:
+        return r"\,".join(
+            rf"\left({printer._print(a)}\right)" if isinstance(a, sympy.Add) else printer._print(a)
+            for a in self.args
+        )
+
+
+def _matmul_shape(a: Shape, b: Shape) -> Shape:
+    if not a or not b or a[-1] != b[-2 if len(b) > 1 else 0]:
+        raise ValueError
+    batch = np.broadcast_shapes(a[:-2], b[:-2])
+    return (*batch, *a[-2:-1], *b[-1:]) if len(b) > 1 else (*batch, *a[-2:-1])
+
+
+class _Named(ArrayNode):
+    """A node that prints as a call."""
+
+    label = ""
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"{self.label}({', '.join(printer._print(a) for a in self.args)})"
+
+    def _latex(self, printer: Any) -> str:
+        inside = ", ".join(printer._print(a) for a in self.args)
+        return rf"\operatorname{{{self.label}}}\left({inside}\right)"
+
+
+class Sum(_Named):
+    """Sum over one axis, or over all (``axis=None``)."""
+
+    label = "sum"
+
+    def __new__(cls, operand: sympy.Expr, axis: Static) -> Sum:
+        self = super().__new__(cls, operand, axis)
+        shape = shape_of(operand)
+        self.shape = () if axis.value is None else _without(operand, shape, axis.value)
+        return self
+
+
+class Roll(_Named):
+    """Periodic shift along an axis: element i of the result is element i - shift."""
+
+    label = "roll"
+
+    def __new__(cls, operand: sympy.Expr, shift: Static, axis: Static) -> Roll:
+        self = super().__new__(cls, operand, shift, axis)
+        self.shape = shape_of(operand)
+        _without(operand, self.shape, axis.value)
+        return self
+
+
+class Stack(_Named):
+    """Arrays of equal shape, side by side along a new first axis."""
+
+    label = "stack"
+
+    def __new__(cls, *operands: sympy.Expr) -> Stack:
+        self = super().__new__(cls, *operands)
+        try:
+            shape = np.broadcast_shapes(*(shape_of(a) for a in operands))
+        except ValueError:
+            raise ShapeError(f"{self}: these shapes cannot be stacked") from None
+        self.shape = (len(operands), *shape)
+        return self
+
+
+class Concatenate(_Named):
+    """Arrays one after the other along their first axis."""
+
+    label = "concatenate"
+
+    def __new__(cls, *operands: sympy.Expr) -> Concatenate:
+        self = super().__new__(cls, *operands)
+        shapes = [shape_of(a) for a in operands]
+        if any(not s or s[1:] != shapes[0][1:] for s in shapes):
+            raise ShapeError(f"{self}: shapes {shapes} differ beyond their first axis")
+        self.shape = (sum(s[0] for s in shapes), *shapes[0][1:])
+        return self
+
+
+class SolveLinear(_Named):
+    """The solution of a small dense linear system whose entries are scalar expressions.
+
+    Operands: the k x k matrix row by row, then the k right-hand sides. Made by the compiler where
+    equations are coupled through their highest derivatives, as with a mass matrix.
+    """
+
+    label = "solve"
+
+    def __new__(cls, *operands: sympy.Expr) -> SolveLinear:
+        self = super().__new__(cls, *operands)
+        k = int((np.sqrt(4 * len(operands) + 1) - 1) / 2)
+        self.shape = (k,)
+        return self
+
+    def rate(self, symbol: sympy.Expr) -> sympy.Expr:
+        """By the product rule: M x' = b' - M' x."""
+        k = self.shape[0]
+        matrix, right = self.operands[: k * k], self.operands[k * k :]
+        new_right = [
+            right[i].diff(symbol) - sum(matrix[k * i + j].diff(symbol) * self[j] for j in range(k))
+            for i in range(k)
+        ]
+        return SolveLinear(*matrix, *new_right)
+
+
+class SolveMatrix(_Named):
+    """The solution x of ``A @ x = b`` for a square matrix expression A and a vector b."""
+
+    label = "solve"
+
+    def __new__(cls, matrix: sympy.Expr, right: sympy.Expr) -> SolveMatrix:
+        self = super().__new__(cls, matrix, right)
+        shape = shape_of(matrix)
+        if len(shape) != 2 or shape[0] != shape[1] or shape_of(right) not in ((), shape[:1]):
+            raise ShapeError(f"{self}: a square matrix is needed, not shape {shape}")
+        self.shape = shape[:1]
+        return self
+
+    def rate(self, symbol: sympy.Expr) -> sympy.Expr:
+        """By the product rule: A x' = b' - A' x."""
+        matrix, right = self.operands
+        new_right = _rate(right, symbol)
+        if matrix.has(symbol):
+            new_right = new_right - Matmul(_rate(matrix, symbol), self)
+        return SolveMatrix(matrix, new_right)
+
+
+def _without(operand: sympy.Expr, shape: Shape, axis: int) -> Shape:
+    if not -len(shape) <= axis < len(shape):
+        raise ShapeError(f"{operand} of shape {shape} has no axis {axis}")
+    axis %= len(shape)
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def constant(array: Any, name: str = "") -> ConstantArray:
+    """A fixed array of numbers, to be used inside equations.
+
+    >>> import sciml as sm
+    >>> sm.constant([[0, 1], [-1, 0]], "J") @ sm.unknown("x", shape=2)
+    J @ x
+    """
+    return ConstantArray(array, name)
+
+
+def as_expression(value: Any) -> sympy.Expr:
+    """A number, array or expression as an expression."""
+    if isinstance(value, (np.ndarray, list, tuple)) and np.ndim(value) > 0:
+        return constant(value)
+    return sympy.sympify(value)
+
+
+def index(array: Any, key: Any) -> sympy.Expr:
+    """``array[key]`` for any expression with a shape: integers, slices, ``None``, ``...``.
+
+    >>> import sciml as sm
+    >>> x = sm.unknown("x", shape=3)
+    >>> sm.index(2 * x, 0), x[1:]
+    ((2*x)[0], x[1:])
+    """
+    expression = as_expression(array)
+    if expression.is_Number:
+        raise ShapeError(f"{expression} is a number: it has no elements")
+    if not shape_of(expression) and getattr(expression, "single_output", False) and key == 0:
+        return expression  # f(x)[0] of a network with one output is that output
+    return Index(expression, Static(_freeze_key(expression, key)))
+
+
+def matmul(left: Any, right: Any) -> sympy.Expr:
+    """Matrix product of two expressions with shapes, as ``numpy.matmul``.
+
+    >>> import sciml as sm
+    >>> A, x = sm.parameter("A", shape=(2, 3)), sm.unknown("x", shape=3)
+    >>> sm.matmul(A, x + 1)
+    A @ (x + 1)
+    """
+    return Matmul(as_expression(left), as_expression(right))
+
+
+def total(array: Any, *, axis: int | None = None) -> sympy.Expr:
+    """Sum of an array expression over one `axis`, or over all of them.
+
+    >>> import sciml as sm
+    >>> sm.total(sm.unknown("x", shape=3) ** 2)
+    sum(x**2, None)
+    """
+    return Sum(as_expression(array), Static(axis))
+
+
+def mean(array: Any, *, axis: int | None = None) -> sympy.Expr:
+    """Mean of an array expression over one `axis`, or over all of them.
+
+    >>> import sciml as sm
+    >>> sm.mean(sm.unknown("x", shape=4))
+    sum(x, None)/4
+    """
+    expression = as_expression(array)
+    shape = shape_of(expression)
+    summed = total(expression, axis=axis)
+    return summed / int(np.prod(shape if axis is None else shape[axis]))
+
+
+def roll(array: Any, shift: int, *, axis: int = 0) -> sympy.Expr:
+    """Periodic shift along an axis, as ``numpy.roll``: the neighbour on a ring.
+
+    >>> import sciml as sm
+    >>> sm.roll(sm.unknown("u", shape=8), 1)
+    roll(u, 1, 0)
+    """
+    return Roll(as_expression(array), Static(int(shift)), Static(int(axis)))
+
+
+def stack(arrays: Sequence[Any]) -> sympy.Expr:
+    """Expressions of equal shape along a new first axis.
+
+    >>> import sciml as sm
+    >>> x, y = sm.unknowns("x y")
+    >>> sm.stack([x, -y]).shape
+    (2,)
+    """
+    return Stack(*(as_expression(a) for a in arrays))
+
+
+def concatenate(arrays: Sequence[Any]) -> sympy.Expr:
+    """Array expressions one after the other along their first axis.
+
+    >>> import sciml as sm
+    >>> x = sm.unknown("x", shape=3)
+    >>> sm.concatenate([x, x[:1]]).shape
+    (4,)
+    """
+    return Concatenate(*(as_expression(a) for a in arrays))
+
+
+@functools.lru_cache(maxsize=65536)
+def shape_of(expression: sympy.Basic) -> Shape:
+    """Shape of an expression: its operands' shapes, broadcast together.
+
+    Raises `ShapeError` naming the smallest expression whose operands do not broadcast.
+    """
+    shape = getattr(expression, "shape", None)
+    if isinstance(shape, tuple):
+        return shape
+    if isinstance(expression, sympy.Derivative):
+        return shape_of(expression.expr)
+    if isinstance(expression, AppliedUndef) or not expression.args:
+        return ()
+    shapes = [shape_of(argument) for argument in expression.args]
+    if not any(shapes):
+        return ()
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ShapeError(
+            f"{expression}: the shapes {sorted(set(filter(None, shapes)))} do not broadcast"
+        ) from None
+
+
+def _freeze_key(operand: sympy.Expr, key: Any) -> tuple:
+    items = key if isinstance(key, tuple) else (key,)
+    frozen: list[Any] = []
+    for item in items:
+        if isinstance(item, slice):
+            frozen.append(("slice", item.start, item.stop, item.step))
+        elif item is None or item is Ellipsis:
+            frozen.append(item)
+        elif isinstance(item, (int, np.integer, sympy.Integer)):
+            frozen.append(int(item))
+        else:
+            raise DeclarationError(
+                f"{operand}[{item!r}]: an index is an integer, a slice, None or ..., not a symbol"
+            )
+    return tuple(frozen)
+
+
+def thaw_key(key: tuple) -> tuple:
+    """The numpy index that a frozen key stands for."""
+    return tuple(slice(*k[1:]) if isinstance(k, tuple) else k for k in key)
+
+
+def _key_text(key: tuple) -> str:
+    def text(item: Any) -> str:
+        if isinstance(item, tuple):
+            start, stop, step = ("" if part is None else str(part) for part in item[1:])
+            return f"{start}:{stop}" + (f":{step}" if step else "")
+        return "..." if item is Ellipsis else str(item)
+
+    return ", ".join(text(item) for item in key)
+

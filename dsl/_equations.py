@@ -1,0 +1,83 @@
+"""Equations: two sides and the place where they were written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sympy
+
+from ._arrays import as_expression
+from ._errors import DeclarationError
+from ._origin import Origin, caller
+from ._show import latex, text
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Equation:
+    """``lhs = rhs``, with its origin. Made by `Eq`."""
+
+    lhs: sympy.Expr
+    rhs: sympy.Expr
+    origin: Origin
+
+    def __str__(self) -> str:
+        return f"{text(self.lhs)} = {text(self.rhs)}"
+
+    def __repr__(self) -> str:
+        return f"Eq({text(self.lhs)}, {text(self.rhs)})"
+
+    def _repr_latex_(self) -> str:
+        return f"$${latex(self.lhs)} = {latex(self.rhs)}$$"
+
+    def replace(self, *, lhs: Any = None, rhs: Any = None) -> Equation:
+        """The same equation with a side rewritten; it keeps its origin."""
+        return Equation(
+            self.lhs if lhs is None else lhs, self.rhs if rhs is None else rhs, self.origin
+        )
+
+
+def Eq(lhs: Any, rhs: Any = 0, *, origin: Origin | None = None) -> Equation:
+    """The equation ``lhs = rhs`` (``lhs = 0`` if there is one side); remembers where it was written.
+
+    Raises `DeclarationError` for a side that is not an expression.
+
+    >>> import sciml as sm
+    >>> x = sm.unknown("x")
+    >>> sm.Eq(sm.D(x), -x)
+    Eq(D(x), -x)
+    """
+    origin = caller() if origin is None else origin
+    sides = []
+    for side in (lhs, rhs):
+        try:
+            expression = as_expression(side)
+        except (sympy.SympifyError, TypeError, ValueError):
+            expression = None
+        if not isinstance(expression, sympy.Expr):
+            raise DeclarationError(
+                f"{side!r} at {origin} is not an expression: an equation has two sides made of "
+                "symbols and numbers, Eq(D(x), -x)"
+            )
+        sides.append(expression)
+    return Equation(*sides, origin)
+
+
+def as_equations(items: Iterable[Any]) -> tuple[Equation, ...]:
+    """Equations out of a nest of `Eq`, sympy equations, matrices (equal to zero) and iterables."""
+    found: list[Equation] = []
+    for item in items:
+        if isinstance(item, Equation):
+            found.append(item)
+        elif isinstance(item, sympy.Eq):
+            found.append(Eq(item.lhs, item.rhs))
+        elif isinstance(item, sympy.MatrixBase):
+            found.extend(Eq(entry, 0) for entry in item)
+        elif isinstance(item, Iterable) and not isinstance(item, (str, Mapping)):
+            found.extend(as_equations(item))
+        else:
+            raise DeclarationError(
+                f"{item!r} is not an equation: a System takes Eq(left, right), and lists of them"
+            )
+    return tuple(found)

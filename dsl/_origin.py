@@ -1,0 +1,54 @@
+"""Where an equation was written: file and line, or notebook cell."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from pathlib import Path
+
+_PACKAGE = tuple({str(Path(__file__).parent), str(Path(__file__).resolve().parent)})
+_INTERNAL = (*_PACKAGE, *(str(Path(p).parent / "sciml") for p in _PACKAGE))
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """A place in the user's code. `cell` is the number of a notebook cell, or None."""
+
+    file: str
+    line: int
+    cell: int | None = None
+
+    def __str__(self) -> str:
+        if self.cell is not None:
+            return f"cell {self.cell}, line {self.line}"
+        return f"{self.file}:{self.line}"
+
+
+def caller() -> Origin:
+    """The innermost line outside this package on the stack."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INTERNAL):
+        frame = frame.f_back
+    file = frame.f_code.co_filename
+    return Origin(_shorten(file), frame.f_lineno, _cell(file))
+
+
+def _cell(file: str) -> int | None:
+    """The number of the running cell, where the code was written in a notebook."""
+    if not re.search(r"ipykernel_\d+|<ipython-input-", file):
+        return None
+    if numbered := re.match(r"<ipython-input-(\d+)-", file):
+        return int(numbered[1])
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return None if shell is None else shell.execution_count
+
+
+def _shorten(file: str) -> str:
+    """The path relative to the working directory, where the file lies below it."""
+    path = Path(file)
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return file

@@ -1,0 +1,102 @@
+"""Expressions and tables as text, LaTeX and HTML."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import sympy
+from sympy.core.function import AppliedUndef
+from sympy.printing.latex import LatexPrinter
+from sympy.printing.str import StrPrinter
+
+from ._symbols import t
+
+
+def _is_rate(expression: sympy.Derivative) -> bool:
+    return all(symbol == t for symbol, _ in expression.variable_count)
+
+
+class _Text(StrPrinter):
+    def _print_Derivative(self, expr: Any) -> str:
+        inside = self._print(expr.expr)
+        if _is_rate(expr):
+            order = expr.derivative_count
+            return f"D({inside})" if order == 1 else f"D({inside}, {order})"
+        wrt = [self._print(s) for s, n in expr.variable_count for _ in range(n)]
+        return f"D({inside}, {', '.join(wrt)})"
+
+    def _print_AppliedUndef(self, expr: Any) -> str:
+        return expr.func.__name__
+
+    def _print_Function(self, expr: Any) -> str:
+        if isinstance(expr, AppliedUndef):
+            return expr.func.__name__
+        return super()._print_Function(expr)
+
+    def _print_Float(self, expr: Any) -> str:
+        return f"{float(expr):.6g}"
+
+
+class _Latex(LatexPrinter):
+    def _print_Derivative(self, expr: Any) -> str:
+        order = expr.derivative_count
+        inside = self._print(expr.expr)
+        if _is_rate(expr) and order <= 2 and isinstance(expr.expr, AppliedUndef):
+            return rf"\{'d' * order}ot{{{inside}}}"
+        return super()._print_Derivative(expr)
+
+    def _print_Function(self, expr: Any, exp: Any = None) -> str:
+        if isinstance(expr, AppliedUndef) and expr.args == (t,):
+            name = self._print(sympy.Symbol(expr.func.__name__))
+            return name if exp is None else f"{name}^{{{exp}}}"
+        return super()._print_Function(expr, exp)
+
+    def _print_Float(self, expr: Any) -> str:
+        return super()._print_Float(sympy.Float(float(f"{float(expr):.6g}"), 6))
+
+
+def text(expression: Any) -> str:
+    """An expression as the user would write it: ``a*x - D(y)``."""
+    return _Text().doprint(expression)
+
+
+def latex(expression: Any) -> str:
+    """An expression as LaTeX, with dots for rates."""
+    return _Latex().doprint(expression)
+
+
+def name_of(symbol: Any) -> str:
+    """The name of a symbol, the text of any other expression."""
+    return symbol if isinstance(symbol, str) else text(symbol)
+
+
+def number(value: Any) -> str:
+    """A number or array in short form, for tables."""
+    shape = getattr(value, "shape", ())
+    if shape:
+        return f"array{tuple(shape)}"
+    if isinstance(value, sympy.Basic) and not value.is_number:
+        return text(value)
+    try:
+        return f"{float(value):.6g}"
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as aligned text."""
+    cells = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join(lines)
+
+
+def table_html(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as HTML; its cells are escaped, save those that are mathematics in dollar signs."""
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,286 @@
+"""Symbols: time, derivatives, unknowns and parameters."""
+
+from __future__ import annotations
+
+import copyreg
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import sympy
+from sympy.core.function import AppliedUndef, UndefinedFunction
+
+from ._errors import DeclarationError
+
+t = sympy.Symbol("t")
+"""Time: the independent variable of every differential equation."""
+
+
+class ArrayOperators:
+    """Whole-array operators of a symbol: ``x[key]``, ``A @ x``, ``x.shape``."""
+
+    __slots__ = ()
+    __array_ufunc__ = None  # numpy arrays defer to `__rmatmul__` and `__rmul__`
+
+    def __getitem__(self, key: Any) -> sympy.Expr:
+        from ._arrays import index
+
+        return index(self, key)
+
+    def __matmul__(self, other: Any) -> sympy.Expr:
+        from ._arrays import matmul
+
+        return matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> sympy.Expr:
+        from ._arrays import matmul
+
+        return matmul(other, self)
+
+    def __iter__(self):
+        shape = self.shape  # type: ignore[attr-defined]
+        if not shape:
+            raise TypeError(f"{self} is a scalar: it cannot be iterated over")
+        return (self[i] for i in range(shape[0]))
+
+
+class _UnknownClass(UndefinedFunction):
+    """Metaclass of unknowns, so that they pickle with their metadata."""
+
+
+def _rebuild_unknown(name: str, metadata: dict[str, Any]) -> type:
+    return _UnknownClass(name, bases=(Unknown,), real=True, **metadata)
+
+
+def _reduce_unknown(cls: Any) -> tuple:
+    return _rebuild_unknown, (cls.name, {key: getattr(cls, key) for key in _UNKNOWN_METADATA})
+
+
+copyreg.pickle(_UnknownClass, _reduce_unknown)
+_UNKNOWN_METADATA = ("shape", "unit", "bounds", "guess", "description")
+
+
+class Unknown(ArrayOperators, AppliedUndef):
+    """A function of time (and of coordinates) that the equations determine."""
+
+    shape: tuple[int, ...] = ()
+    unit: str | None = None
+    bounds: tuple[float, float] | None = None
+    guess: float | None = None
+    description: str = ""
+
+    def _sympystr(self, printer: Any) -> str:
+        return self.func.name
+
+    _sympyrepr = _sympystr
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        name = printer._print(sympy.Symbol(self.func.name))
+        return name if exp is None else f"{name}^{{{exp}}}"
+
+
+class Parameter(ArrayOperators, sympy.Symbol):
+    """A constant of the model: given a value, or estimated from data."""
+
+    __slots__ = ("bounds", "description", "guess", "shape", "unit", "value")
+
+    def __new__(
+        cls,
+        name: str,
+        *,
+        value: Any = None,
+        unit: str | None = None,
+        bounds: tuple[float, float] | None = None,
+        guess: Any = None,
+        description: str = "",
+        shape: tuple[int, ...] = (),
+        **assumptions: Any,
+    ) -> Parameter:
+        self = sympy.Symbol.__xnew__(cls, name, **{"real": True, **assumptions})
+        self.value = _frozen(value)
+        self.unit = unit
+        self.bounds = None if bounds is None else (float(bounds[0]), float(bounds[1]))
+        self.guess = _frozen(guess)
+        self.description = description
+        self.shape = tuple(shape)
+        return self
+
+    def _metadata(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in Parameter.__slots__}
+
+    def _hashable_content(self) -> tuple:
+        return (*super()._hashable_content(), *self._metadata().values())
+
+    def __getnewargs_ex__(self) -> tuple:
+        return (self.name,), self._metadata()
+
+    def __setstate__(self, state: Any) -> None:
+        pass  # everything travels in `__getnewargs_ex__`
+
+    def __getstate__(self) -> None:
+        return None
+
+
+def _frozen(value: Any) -> Any:
+    """A hashable copy of a number or nested sequence of numbers."""
+    if value is None or np.ndim(value) == 0:
+        return None if value is None else float(value)
+    return tuple(_frozen(item) for item in np.asarray(value, float))
+
+
+def D(expression: Any, *wrt: Any) -> sympy.Expr:
+    """Derivative of an expression: ``D(x)``, ``D(x, 2)``, ``D(x, t)``, ``D(u, s, s)``.
+
+    Without further arguments it is the rate in time. An integer is the order of the
+    derivative by the symbol before it (time, if there is none).
+
+    >>> import sciml as sm
+    >>> x = sm.unknown("x")
+    >>> sm.D(x**2)
+    2*x*Derivative(x, t)
+    """
+    counts: list[tuple[sympy.Expr, int]] = []
+    for item in wrt or (t,):
+        if isinstance(item, (int, sympy.Integer)):
+            if item < 0:
+                raise DeclarationError(f"D: the order of a derivative is 0 or more, not {item}")
+            symbol = counts.pop()[0] if counts else t
+            counts.append((symbol, int(item)))
+        else:
+            counts.append((sympy.sympify(item), 1))
+    expression = sympy.sympify(expression)
+    for symbol, order in counts:
+        if order and isinstance(expression, (AppliedUndef, sympy.Derivative)):
+            expression = _derivative(expression, symbol, order)
+        else:
+            expression = expression.diff(symbol, order) if order else expression
+    return expression
+
+
+def _derivative(expression: sympy.Expr, symbol: sympy.Expr, order: int) -> sympy.Expr:
+    return sympy.Derivative(expression, (symbol, order))
+
+
+def unknown(
+    name: str,
+    *coordinates: sympy.Expr,
+    shape: int | tuple[int, ...] = (),
+    unit: str | None = None,
+    bounds: tuple[float, float] | None = None,
+    guess: float | None = None,
+    description: str = "",
+) -> Any:
+    """One unknown: a function of time that the equations determine.
+
+    Arguments: `name`; `coordinates` it depends on (time alone by default); `shape` of its value
+    at one instant; `unit` as text; `bounds` of its initial value and `guess` of it, for `fit`;
+    `description`, shown in tables.
+
+    >>> import sciml as sm
+    >>> sm.unknown("x", unit="m", description="position")
+    x
+    """
+    _check_name(name)
+    shape = _as_shape(name, shape)
+    cls = _UnknownClass(
+        name,
+        bases=(Unknown,),
+        real=True,
+        shape=shape,
+        unit=unit,
+        bounds=None if bounds is None else _as_bounds(name, bounds),
+        guess=_frozen(guess),
+        description=description,
+    )
+    return cls(*(coordinates or (t,)))
+
+
+def unknowns(names: str | Iterable[str], **metadata: Any) -> tuple:
+    """Several unknowns at once: ``x, y = unknowns("x y")``; `metadata` as for `unknown`.
+
+    >>> import sciml as sm
+    >>> sm.unknowns("x y")
+    (x, y)
+    """
+    return tuple(unknown(name, **metadata) for name in _names(names))
+
+
+def parameter(
+    name: str,
+    value: Any = None,
+    *,
+    unit: str | None = None,
+    bounds: tuple[float, float] | None = None,
+    guess: Any = None,
+    description: str = "",
+    shape: int | tuple[int, ...] | None = None,
+) -> Parameter:
+    """One parameter: a constant with an optional value, unit, bounds, guess and shape.
+
+    Arguments: `value`, a number or an array of `shape`; `unit` as text; `bounds`, (lower, upper),
+    respected by `fit` and checked against every value; `guess`, where `fit` starts when there is
+    no value; `description`, shown in tables.
+
+    >>> import sciml as sm
+    >>> sm.parameter("k", 0.3, unit="1/s", bounds=(0, 1))
+    k
+    """
+    _check_name(name)
+    if shape is None:
+        shape = np.shape(value if value is not None else 0.0 if guess is None else guess)
+    return Parameter(
+        name,
+        value=value,
+        unit=unit,
+        bounds=None if bounds is None else _as_bounds(name, bounds),
+        guess=guess,
+        description=description,
+        shape=_as_shape(name, shape),
+    )
+
+
+def parameters(names: str | Iterable[str], **metadata: Any) -> tuple[Parameter, ...]:
+    """Several parameters at once: ``a, b = parameters("a b")``; `metadata` as for `parameter`.
+
+    >>> import sciml as sm
+    >>> sm.parameters("a b", bounds=(0, None))
+    (a, b)
+    """
+    return tuple(parameter(name, **metadata) for name in _names(names))
+
+
+def _names(names: str | Iterable[str]) -> list[str]:
+    found = re.split(r"[\s,]+", names.strip()) if isinstance(names, str) else list(names)
+    if not found or found == [""]:
+        raise DeclarationError('no name was given: write for example unknowns("x y")')
+    return found
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise DeclarationError(
+            f"{name!r} cannot be the name of a symbol: use letters, digits and underscores, "
+            "not starting with a digit"
+        )
+    if name == "t":
+        raise DeclarationError('"t" is time: import it as sciml.t, or use another name')
+
+
+def _as_shape(name: str, shape: Any) -> tuple[int, ...]:
+    shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    if any(int(n) != n or n < 1 for n in shape):
+        raise DeclarationError(f"{name}: a shape holds positive whole numbers, not {shape}")
+    return tuple(int(n) for n in shape)
+
+
+def _as_bounds(name: str, bounds: Any) -> tuple[float, float]:
+    try:
+        lower, upper = bounds
+    except (TypeError, ValueError):
+        raise DeclarationError(f"{name}: bounds are (lower, upper), not {bounds!r}") from None
+    lower = -np.inf if lower is None else float(lower)
+    upper = np.inf if upper is None else float(upper)
+    if not lower < upper:
+        raise DeclarationError(f"{name}: the lower bound {lower} is not below the upper {upper}")
+    return lower, upper

@@ -1,0 +1,301 @@
+"""System: the one small immutable description of a model, whatever its class."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import sympy
+from sympy.core.function import AppliedUndef
+
+from ._arrays import as_expression
+from ._equations import Equation, as_equations
+from ._errors import DeclarationError
+from ._neural import Neural
+from ._origin import Origin, caller
+from ._show import latex, name_of, number, table_html, table_text, text
+from ._symbols import Parameter, t
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class System:
+    """A model: equations, initial values, parameter values, and observed quantities.
+
+    Arguments
+      equations: `Eq`, sympy equations, matrices equal to zero, or lists of these.
+      initial: values of unknowns (and, above first order, of their rates ``D(x)``) at the start;
+        numbers, arrays, or expressions of parameters.
+      values: values of parameters, by symbol or by name; numbers, arrays, or expressions of other
+        parameters.
+      observed: quantities that follow from the rest, ``{z: x + y}``.
+      name: shown in messages and tables.
+
+    Raises `DeclarationError` for what is no equation or no mapping. Everything else is looked at by
+    `check`, which every verb calls.
+
+    >>> import sciml as sm
+    >>> x, k = sm.unknown("x"), sm.parameter("k")
+    >>> sm.System(sm.Eq(sm.D(x), -k * x), initial={x: 1}, values={k: 0.5}).unknowns
+    (x,)
+    """
+
+    equations: tuple[Equation, ...]
+    initial: Mapping[Any, Any]
+    values: Mapping[Any, Any]
+    observed: Mapping[Any, sympy.Expr]
+    name: str
+    origin: Origin
+
+    def __init__(
+        self,
+        *equations: Any,
+        initial: Mapping[Any, Any] | None = None,
+        values: Mapping[Any, Any] | None = None,
+        observed: Mapping[Any, Any] | None = None,
+        name: str = "",
+        origin: Origin | None = None,
+    ) -> None:
+        set_field = functools.partial(object.__setattr__, self)
+        set_field("equations", as_equations(equations))
+        set_field("initial", _mapping("initial", initial))
+        set_field("values", _mapping("values", values))
+        definitions = {k: _sympified(v) for k, v in _mapping("observed", observed).items()}
+        set_field("observed", MappingProxyType(definitions))
+        set_field("name", name)
+        set_field("origin", caller() if origin is None else origin)
+
+    @functools.cached_property
+    def survey(self) -> Survey:
+        """Every symbol in the equations, found in one walk."""
+        return Survey(self)
+
+    @property
+    def unknowns(self) -> tuple[Any, ...]:
+        """The unknowns, in the order in which the equations name them (observed ones last)."""
+        return tuple(self.survey.unknowns)
+
+    @property
+    def parameters(self) -> tuple[sympy.Symbol, ...]:
+        """The parameters, in the order in which the equations name them."""
+        return tuple(self.survey.parameters)
+
+    @property
+    def networks(self) -> tuple[Neural, ...]:
+        """The neural and forcing terms."""
+        return tuple(self.survey.networks)
+
+    def replace(self, **changes: Any) -> System:
+        """The same system with fields changed.
+
+        `initial`, `values` and `observed` are merged with what is there; `equations` and `name`
+        are replaced.
+
+        >>> import sciml as sm
+        >>> x, k = sm.unknown("x"), sm.parameter("k")
+        >>> system = sm.System(sm.Eq(sm.D(x), -k * x), initial={x: 1}, values={k: 0.5})
+        >>> float(system.replace(values={k: 2}).values[k])
+        2.0
+        """
+        fields = ("equations", "initial", "values", "observed", "name", "origin")
+        if unknown := set(changes) - set(fields):
+            raise DeclarationError(f"a System has no field {sorted(unknown)[0]!r}: it has {fields}")
+        merged = {}
+        for field in fields[1:]:
+            old = getattr(self, field)
+            new = changes.get(field, old)
+            if field in ("initial", "values", "observed") and new is not old:
+                kept = {k: v for k, v in old.items() if name_of(k) not in {name_of(n) for n in new}}
+                new = {**kept, **new}
+            merged[field] = new
+        return System(*changes.get("equations", self.equations), **merged)
+
+    def __add__(self, other: Any) -> System:
+        """Both systems in one: their equations, values and observed quantities together.
+
+        Raises `DeclarationError` where the two give one symbol different values.
+        """
+        if not isinstance(other, System):
+            return NotImplemented
+        merged = {}
+        for field in ("initial", "values", "observed"):
+            mine, theirs = getattr(self, field), getattr(other, field)
+            merged[field] = _merge(field, mine, theirs)
+        name = " + ".join(filter(None, (self.name, other.name)))
+        return System(*self.equations, *other.equations, **merged, name=name, origin=self.origin)
+
+    def __str__(self) -> str:
+        lines = [f"System {self.name}".rstrip()]
+        lines += [f"  {equation}" for equation in self.equations]
+        lines += [f"  {name_of(k)} := {text(v)}" for k, v in self.observed.items()]
+        rows = self._rows(text)
+        if rows:
+            table = table_text(_HEADER, rows)
+            lines += ["", *("  " + line for line in table.splitlines())]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _rows(self, show: Any) -> list[list[str]]:
+        rows = []
+        for kind, symbols, given in (
+            ("unknown", self.survey.states, self.initial),
+            ("parameter", self.parameters, self.values),
+        ):
+            by_name = {name_of(k): v for k, v in given.items()}
+            for symbol in symbols:
+                value = by_name.get(name_of(symbol), getattr(symbol, "value", None))
+                shown = "" if value is None else number(value)
+                about = getattr(symbol, "description", "")
+                rows.append([show(symbol), kind, shown, getattr(symbol, "unit", "") or "", about])
+        for network in self.networks:
+            kind = "network" if network.trainable else "forcing"
+            rows.append([network.name, kind, type(network.module).__name__, "", ""])
+        return rows
+
+    def _repr_latex_(self) -> str:
+        rows = [rf"{latex(e.lhs)} &= {latex(e.rhs)}" for e in self.equations]
+        rows += [
+            rf"{latex(k) if not isinstance(k, str) else k} &:= {latex(v)}"
+            for k, v in self.observed.items()
+        ]
+        return r"$$\begin{aligned}" + r" \\ ".join(rows) + r"\end{aligned}$$"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        table = table_html(_HEADER, self._rows(text))
+        return {
+            "text/plain": str(self),
+            "text/markdown": f"{self._repr_latex_()}\n\n{table}",
+        }
+
+
+_HEADER = ("symbol", "kind", "value", "unit", "description")
+
+
+class Survey:
+    """Every symbol of a system, in order of appearance, found in one walk over its expressions.
+
+    `unknowns`, `parameters`, `undeclared` (plain symbols without a value) and `networks` map each
+    to the first equation (or observed quantity) that names it. `orders` gives for each unknown the
+    highest derivative; `rates`, per equation, the derivatives in it.
+    """
+
+    def __init__(self, system: System) -> None:
+        self.unknowns: dict[Any, Any] = {}
+        self.parameters: dict[sympy.Symbol, Any] = {}
+        self.undeclared: dict[sympy.Symbol, Any] = {}
+        self.networks: dict[Neural, Any] = {}
+        self.orders: dict[Any, int] = {}
+        self.rates: list[set[sympy.Derivative]] = []
+        self.mentions: list[set[Any]] = []
+        self.other_rates: dict[sympy.Derivative, Any] = {}
+        self._valued = {name_of(k) for k in system.values}
+        for equation in system.equations:  # what stands alone on the left comes first, in order
+            left = equation.lhs.expr if isinstance(equation.lhs, sympy.Derivative) else equation.lhs
+            if isinstance(left, AppliedUndef):
+                self.unknowns[left] = equation
+        for equation in system.equations:
+            rates: set[sympy.Derivative] = set()
+            mentions: set[Any] = set()
+            seen: set[sympy.Basic] = set()
+            for side in (equation.lhs, equation.rhs):
+                self._walk(side, equation, rates, mentions, seen)
+            self.rates.append(rates)
+            self.mentions.append(mentions)
+        for symbol, definition in system.observed.items():
+            self._walk(definition, symbol, set(), set(), set())
+        for mapping in (system.initial, system.values):
+            for key, value in mapping.items():
+                if isinstance(value, sympy.Expr) and not value.is_number:
+                    self._walk(value, key, set(), set(), set())
+        for symbol in system.observed:
+            if isinstance(symbol, AppliedUndef):
+                self.unknowns.setdefault(symbol, symbol)
+
+    @property
+    def states(self) -> list[sympy.Expr]:
+        """What needs an initial value: each unknown and its rates below its highest derivative."""
+        highest = max(self.orders.values(), default=0)
+        return [
+            unknown if level == 0 else sympy.Derivative(unknown, (t, level))
+            for level in range(highest)
+            for unknown in self.unknowns
+            if self.orders.get(unknown, 0) > level
+        ]
+
+    def _walk(
+        self, root: sympy.Basic, where: Any, rates: set, mentions: set, seen: set[sympy.Basic]
+    ) -> None:
+        pending = [root]
+        while pending:
+            item = pending.pop()
+            if isinstance(item, AppliedUndef):
+                self.unknowns.setdefault(item, where)
+                mentions.add(item)
+            elif isinstance(item, sympy.Derivative):
+                self._rate(item, where, rates, mentions)
+            elif isinstance(item, sympy.Symbol):
+                if isinstance(item, Parameter) or item.name in self._valued:
+                    self.parameters.setdefault(item, where)
+                elif item != t:
+                    self.undeclared.setdefault(item, where)
+            elif item.args:
+                if item not in seen:
+                    seen.add(item)
+                    pending.extend(reversed(item.args))
+            elif isinstance(item, Neural):
+                self.networks.setdefault(item, where)
+
+    def _rate(self, item: sympy.Derivative, where: Any, rates: set, mentions: set) -> None:
+        inner = item.expr
+        if not isinstance(inner, AppliedUndef) or any(s != t for s, _ in item.variable_count):
+            self.other_rates.setdefault(item, where)
+            return
+        self.unknowns.setdefault(inner, where)
+        mentions.add(inner)
+        rates.add(item)
+        self.orders[inner] = max(self.orders.get(inner, 0), item.derivative_count)
+
+
+def _mapping(field: str, given: Any) -> Mapping[Any, Any]:
+    if given is None:
+        return MappingProxyType({})
+    if not isinstance(given, Mapping):
+        raise DeclarationError(
+            f"{field} is a mapping from symbols to values, {{x: 1.0}}, not {type(given).__name__}"
+        )
+    for key in given:
+        if not isinstance(key, (str, sympy.Expr)):
+            raise DeclarationError(f"{field}: {key!r} is neither a symbol nor a name")
+    return MappingProxyType(dict(given))
+
+
+def _sympified(value: Any) -> sympy.Expr:
+    try:
+        return as_expression(value)
+    except (sympy.SympifyError, TypeError, ValueError):
+        raise DeclarationError(f"observed: {value!r} is not an expression") from None
+
+
+def _merge(field: str, mine: Mapping, theirs: Mapping) -> dict:
+    names = {name_of(k): k for k in mine}
+    merged = dict(mine)
+    for key, value in theirs.items():
+        twin = names.get(name_of(key))
+        if twin is None:
+            merged[key] = value
+        elif not _same(mine[twin], value):
+            raise DeclarationError(
+                f"the two systems give {name_of(key)} different {field}: {mine[twin]} and {value}; "
+                f"settle it with system.replace({field}={{...}}) on one of them first"
+            )
+    return merged
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, sympy.Basic) or isinstance(b, sympy.Basic):
+        return bool(a == b)
+    return np.shape(a) == np.shape(b) and bool(np.all(np.asarray(a) == np.asarray(b)))

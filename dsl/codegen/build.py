@@ -1,0 +1,341 @@
+"""From sympy expressions to the expression graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import sympy
+from sympy.core.function import AppliedUndef
+from sympy.functions.elementary.piecewise import ExprCondPair
+from sympy.logic.boolalg import And, BooleanFalse, BooleanTrue, Not, Or
+
+from .. import _arrays
+from .._errors import DeclarationError
+from .._neural import NeuralCall
+from .._show import text
+from .graph import Graph
+
+# Functions of jax by the name of sympy's; `special.` is jax.scipy.special.
+_FUNCTIONS = {
+    "sin": "jnp.sin", "cos": "jnp.cos", "tan": "jnp.tan",
+    "asin": "jnp.arcsin", "acos": "jnp.arccos", "atan": "jnp.arctan", "atan2": "jnp.arctan2",
+    "sinh": "jnp.sinh", "cosh": "jnp.cosh", "tanh": "jnp.tanh",
+    "asinh": "jnp.arcsinh", "acosh": "jnp.arccosh", "atanh": "jnp.arctanh",
+    "exp": "jnp.exp", "log": "jnp.log", "Abs": "jnp.abs", "sign": "jnp.sign",
+    "floor": "jnp.floor", "ceiling": "jnp.ceil", "Mod": "jnp.mod", "Heaviside": "jnp.heaviside",
+    "erf": "special.erf", "erfc": "special.erfc", "erfinv": "special.erfinv",
+    "gamma": "special.gamma", "loggamma": "special.gammaln", "beta": "special.beta",
+    "zeta": "special.zeta", "Ei": "special.expi",
+}  # fmt: skip
+
+# Finite, with finite derivatives, for every argument: they need no guard in a branch not taken.
+_TOTAL = frozenset(
+    ("sin", "cos", "tanh", "atan", "asinh", "Abs", "sign", "floor", "ceiling", "Heaviside", "erf",
+     "erfc", "atan2")
+)  # fmt: skip
+
+_RECIPROCAL = {"cot": "tan", "sec": "cos", "csc": "sin", "coth": "tanh", "sech": "cosh", "csch": "sinh"}
+_INVERSE_RECIPROCAL = {
+    "acot": "atan", "asec": "acos", "acsc": "asin", "acoth": "atanh", "asech": "acosh", "acsch": "asinh"
+}  # fmt: skip
+
+_RELATIONS = {
+    sympy.StrictLessThan: "<", sympy.LessThan: "<=", sympy.StrictGreaterThan: ">",
+    sympy.GreaterThan: ">=", sympy.Equality: "==", sympy.Unequality: "!=",
+}  # fmt: skip
+
+
+class Builder:
+    """Adds expressions to a graph.
+
+    `leaves` maps symbols to nodes; `definitions` maps symbols and highest derivatives to the
+    expressions they stand for. Inside a branch of `Piecewise` the operands of functions that can
+    be singular are replaced, where the branch is not taken, by a harmless number (the double-where
+    trick): their gradients stay finite.
+    """
+
+    def __init__(self, graph: Graph, leaves: Mapping[Any, int], definitions: Mapping[Any, Any]):
+        self.graph = graph
+        self.leaves = dict(leaves)
+        self.definitions = definitions
+        self._known: dict[tuple[sympy.Basic, int | None], int] = {}
+
+    def build(self, expression: sympy.Basic, guard: int | None = None) -> int:
+        """The node of an expression; `guard` is the condition under which its value is used."""
+        key = (expression, guard)
+        known = self._known.get(key)
+        if known is None:
+            known = self._build(expression, guard)
+            self._known[key] = known
+        return known
+
+    def known(self, expression: sympy.Basic) -> int | None:
+        """The node of an expression that was built already."""
+        return self._known.get((expression, None))
+
+    def _build(self, e: Any, guard: int | None) -> int:
+        if e in self.leaves:
+            return self.leaves[e]
+        if e in self.definitions:
+            return self.build(self.definitions[e])
+        if e.is_Number:
+            return self.graph.number(_float(e))
+        if e.is_Add:
+            return self._add(e, guard)
+        if e.is_Mul:
+            return self._mul(e.args, guard)
+        if e.is_Pow:
+            return self._pow(e, guard)
+        if isinstance(e, (_arrays.ArrayNode, _arrays.ConstantArray)):
+            return self._array(e, guard)
+        if isinstance(e, sympy.Piecewise):
+            return self._piecewise(e, guard)
+        if isinstance(e, sympy.Derivative):
+            return self.build(self._total_derivative(e), guard)
+        if e.is_NumberSymbol:
+            return self.graph.number(_float(e))
+        if isinstance(e, (sympy.Max, sympy.Min)):
+            name = "jnp.maximum" if isinstance(e, sympy.Max) else "jnp.minimum"
+            numbers = [self.build(a, guard) for a in e.args]
+            result = numbers[0]
+            for other in numbers[1:]:
+                result = self.graph.add("function", result, other, static=name)
+            return result
+        if e.is_Relational or isinstance(e, (And, Or, Not, BooleanTrue, BooleanFalse)):
+            return self._condition(e, guard)
+        if isinstance(e, sympy.Function) and not isinstance(e, AppliedUndef):
+            return self._function(e, guard)
+        raise DeclarationError(f"{text(e)} is not a declared symbol of this system")
+
+    # -- arithmetic ----------------------------------------------------------------------------
+
+    def _add(self, e: sympy.Add, guard: int | None) -> int:
+        constant, varying = [], []
+        for term in e.args:
+            sign = 1
+            if term.is_Mul and term.args[0] is sympy.S.NegativeOne:
+                sign, number = -1, self._mul(term.args[1:], guard)
+            else:
+                number = self.build(term, guard)
+            (constant if self.graph.is_constant(number) else varying).append((number, sign))
+        if len(constant) > 1 and varying:
+            constant = [(self._sum(constant), 1)]
+        return self._sum(varying + constant)
+
+    def _sum(self, terms: list[tuple[int, int]]) -> int:
+        if all(self.graph.value(n) is not None for n, _ in terms):
+            return self.graph.number(math.fsum(s * self.graph.value(n) for n, s in terms))  # type: ignore[operator]
+        terms = sorted(terms, key=lambda term: -term[1])  # positive terms first; the sort is stable
+        if len(terms) == 1:
+            number, sign = terms[0]
+            return number if sign > 0 else self.graph.add("neg", number)
+        numbers, signs = zip(*terms, strict=True)
+        return self.graph.add("add", *numbers, static=signs)
+
+    def _mul(self, factors: tuple[sympy.Expr, ...], guard: int | None) -> int:
+        """A product; factors that do not vary come first, as one factor of their own."""
+        parts: dict[tuple[bool, bool], list[int]] = {(c, d): [] for c in (True, False) for d in (True, False)}
+        negative = False
+        for factor in factors:
+            if factor is sympy.S.NegativeOne:
+                negative = not negative
+                continue
+            below = factor.is_Pow and factor.exp.is_number and factor.exp.is_negative
+            number = self.build(1 / factor if below else factor, guard)
+            if below:
+                number = self._guarded(number, guard)
+            parts[self.graph.is_constant(number), bool(below)].append(number)
+        constant = self._quotient(parts[True, False], parts[True, True])
+        above = parts[False, False]
+        value = None if constant is None else self.graph.value(constant)
+        if value == -1.0:
+            constant, negative = None, not negative
+        elif value == 1.0 and (above or parts[False, True]):
+            constant = None
+        if constant is not None:
+            above = [constant, *above]
+        result = self._quotient(above, parts[False, True])
+        assert result is not None
+        return self.graph.add("neg", result) if negative else result
+
+    def _quotient(self, above: list[int], below: list[int]) -> int | None:
+        if not above and not below:
+            return None
+        top = self._product(above)
+        if not below:
+            return top
+        bottom = self._product(below)
+        one, two = self.graph.value(top), self.graph.value(bottom)
+        if one is not None and two:
+            return self.graph.number(one / two)
+        return self.graph.add("div", top, bottom)
+
+    def _product(self, numbers: list[int]) -> int:
+        if not numbers:
+            return self.graph.number(1.0)
+        values = [self.graph.value(n) for n in numbers]
+        if all(v is not None for v in values):
+            return self.graph.number(math.prod(values))  # type: ignore[arg-type]
+        return numbers[0] if len(numbers) == 1 else self.graph.add("mul", *numbers)
+
+    def _pow(self, e: sympy.Pow, guard: int | None) -> int:
+        base, exponent = e.args
+        if exponent.is_number and exponent.is_negative:
+            return self._mul((e,), guard)
+        if exponent.is_Float and float(exponent).is_integer():
+            exponent = sympy.Integer(int(exponent))
+        if exponent.is_Integer:
+            number = self.build(base, guard)
+            value = self.graph.value(number)
+            if value is not None:
+                return self.graph.number(value ** int(exponent))
+            return number if exponent == 1 else self.graph.add("ipow", number, static=int(exponent))
+        if exponent.is_number and isinstance(base, sympy.Max) and sympy.S.Zero in base.args:
+            inside = sympy.Max(*(a for a in base.args if a != 0))  # 0**p has no finite slope
+            return self.build(sympy.Piecewise((inside**exponent, inside > 0), (0, True)), guard)
+        if base.is_number and exponent.is_number:
+            return self.graph.number(_float(e))
+        number = self._guarded(self.build(base, guard), guard)
+        if exponent == sympy.S.Half:
+            return self.graph.add("function", number, static="jnp.sqrt")
+        return self.graph.add("pow", number, self.build(exponent, guard))
+
+    # -- functions and conditions --------------------------------------------------------------
+
+    def _function(self, e: Any, guard: int | None) -> int:
+        name = type(e).__name__
+        if e.is_number:
+            return self.graph.number(_float(e))
+        if name in _RECIPROCAL:
+            return self.build(1 / getattr(sympy, _RECIPROCAL[name])(*e.args), guard)
+        if name in _INVERSE_RECIPROCAL:
+            return self.build(getattr(sympy, _INVERSE_RECIPROCAL[name])(1 / e.args[0]), guard)
+        rewritten = _rewrite(e)
+        if rewritten is not None:
+            return self.build(rewritten, guard)
+        jax_name, args = _jax_function(e)
+        safe = 2.0 if name == "acosh" else 0.5
+        numbers = [self.build(a, guard) for a in args]
+        if name not in _TOTAL:
+            numbers = [self._guarded(n, guard, safe) for n in numbers]
+        return self.graph.add("function", *numbers, static=jax_name)
+
+    def _guarded(self, number: int, guard: int | None, safe: float = 0.5) -> int:
+        if guard is None or self.graph.value(number) is not None:
+            return number
+        return self.graph.add("where", guard, number, self.graph.number(safe))
+
+    def _piecewise(self, e: sympy.Piecewise, guard: int | None) -> int:
+        branches = []
+        excluded = guard
+        for pair in e.args:
+            assert isinstance(pair, ExprCondPair)
+            if pair.cond == sympy.true:
+                branches.append((None, self.build(pair.expr, excluded)))
+                break
+            condition = self.build(pair.cond, guard)
+            branches.append((condition, self.build(pair.expr, self._and(excluded, condition))))
+            excluded = self._and(excluded, self.graph.add("not", condition))
+        else:
+            branches.append((None, self.graph.number(math.nan)))
+        result = branches[-1][1]
+        for condition, value in reversed(branches[:-1]):
+            result = self.graph.add("where", condition, value, result)  # type: ignore[arg-type]
+        return result
+
+    def _and(self, a: int | None, b: int) -> int:
+        return b if a is None else self.graph.add("and", a, b)
+
+    def _condition(self, e: Any, guard: int | None) -> int:
+        if e == sympy.true or e == sympy.false:
+            return self.graph.add("number", static=bool(e), shape=())
+        numbers = [self.build(a, guard) for a in e.args]
+        if e.is_Relational:
+            return self.graph.add("compare", *numbers, static=_RELATIONS[type(e)])
+        if isinstance(e, Not):
+            return self.graph.add("not", *numbers)
+        op = "and" if isinstance(e, And) else "or"
+        result = numbers[0]
+        for other in numbers[1:]:
+            result = self.graph.add(op, result, other)
+        return result
+
+    # -- arrays and derivatives ----------------------------------------------------------------
+
+    def _array(self, e: Any, guard: int | None) -> int:
+        graph, shape = self.graph, e.shape
+        if isinstance(e, _arrays.ConstantArray):
+            if not shape:
+                return graph.number(float(e.array))
+            return graph.add("table", static=graph.table(e.array), shape=shape)
+        numbers = [self.build(a, guard) for a in e.operands]
+        if isinstance(e, NeuralCall):
+            network = e.network
+            static = (network.name, e.convention, network.pointwise, e.single_output)
+            return graph.add("call", *numbers, static=static, shape=shape)
+        if isinstance(e, _arrays.SolveLinear):
+            return graph.add("solve", *numbers, shape=shape)
+        return graph.add(type(e).__name__.lower(), *numbers, static=e.settings, shape=shape)
+
+    def _total_derivative(self, e: sympy.Derivative) -> sympy.Expr:
+        """A rate that is no state: the derivative of what it is the rate of, by the chain rule."""
+        order, inner = e.derivative_count, e.expr
+        for lower in range(order - 1, -1, -1):
+            below = sympy.Derivative(inner, (e.variables[0], lower)) if lower else inner
+            if below in self.definitions:
+                return self.definitions[below].diff(e.variables[0], order - lower)
+        raise DeclarationError(f"{text(e)} is not a derivative of an unknown of this system")
+
+
+def _float(e: Any) -> float:
+    value = complex(e.evalf(20)) if not e.is_Float else complex(float(e))
+    if value.imag:
+        raise DeclarationError(f"{text(e)} is complex; equations are real here")
+    return value.real
+
+
+def _rewrite(e: Any) -> sympy.Expr | None:
+    """Functions that are expressions of others."""
+    name = type(e).__name__
+    if name == "uppergamma":
+        return sympy.gamma(e.args[0]) * _call("special.gammaincc", *e.args)
+    if name == "lowergamma":
+        return sympy.gamma(e.args[0]) * _call("special.gammainc", *e.args)
+    if name == "frac":
+        return e.args[0] - sympy.floor(e.args[0])
+    if name == "exp1" or (name == "expint" and e.args[0] == 1):
+        return -sympy.Ei(-e.args[-1])
+    return None
+
+
+class _JaxCall(sympy.Function):
+    """A function of jax by its name in the generated source."""
+
+
+def _call(name: str, *args: sympy.Expr) -> sympy.Expr:
+    return _JaxCall(_arrays.Static(name), *args)
+
+
+def _jax_function(e: Any) -> tuple[str, tuple]:
+    name = type(e).__name__
+    if isinstance(e, _JaxCall):
+        return e.args[0].value, e.args[1:]  # type: ignore[attr-defined]
+    if name == "polygamma" and e.args[0] == 0:
+        return "special.digamma", e.args[1:]
+    if name == "polygamma":
+        return "special.polygamma", e.args
+    if name == "besseli" and e.args[0] in (0, 1):
+        return f"special.i{e.args[0]}", e.args[1:]
+    if name == "besselj" and e.args[0].is_Integer and e.args[0] >= 0:
+        return f"special.bessel_jn({{0}}, v={e.args[0]})[{e.args[0]}]", e.args[1:]
+    if name == "sinc":
+        return "jnp.sinc", (e.args[0] / sympy.pi,)
+    if name in _FUNCTIONS:
+        return _FUNCTIONS[name], e.args
+    hint = "besseli of order 0 and 1" if name.startswith("bessel") else "sympy.sin, exp, erf, gamma"
+    raise DeclarationError(
+        f"{text(e)}: jax has no function {name} of these arguments (it has {hint}, and others); "
+        f"give it as a callable, sciml.forcing({name!r}, function)"
+    )

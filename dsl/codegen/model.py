@@ -1,0 +1,259 @@
+"""Model: a compiled system as an Equinox module, whose leaves are parameters and networks."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import sympy
+from jaxtyping import Array, Float
+
+from .._errors import DeclarationError
+from .._neural import as_dtype
+from .._show import latex, name_of, number, table_html, table_text, text
+from .._system import System
+from .program import Program, State
+
+
+class Model(eqx.Module):
+    """A compiled system.
+
+    Fields: `parameters`, by name; `initial`, the initial state (not a number where the system gives
+    none, or an expression); `networks`, by name; `program`, everything static. All but the last are leaves: they can be
+    differentiated, batched and replaced. ``model.vector_field`` has Diffrax's signature.
+    """
+
+    parameters: dict[str, Array]
+    initial: Float[Array, " state"]
+    networks: dict[str, Any]
+    program: Program = eqx.field(static=True)
+
+    # -- evaluation ----------------------------------------------------------------------------
+
+    def vector_field(
+        self, t: Any, y: Float[Array, " state"], args: Any = None
+    ) -> Float[Array, " state"]:
+        """Rates of the state `y` at time `t`.
+
+        `args` is what `constants` returned; without it, it is computed here.
+        """
+        constants, networks = self.constants() if args is None else args
+        return self.program.rhs(jnp.asarray(t, y.dtype), y, constants, networks)
+
+    def constants(self) -> tuple[tuple, dict[str, Any]]:
+        """What the vector field needs of the leaves: computed once per solve, passed as `args`."""
+        return self.program.rhs.constants(self.parameters, self.dtype), self.networks
+
+    def state(self) -> Float[Array, " state"]:
+        """The initial state: `initial`, and the system's expressions evaluated with the parameters."""
+        given = self.program.initial_expressions
+        pieces = [s for s in self.program.states if s.name in given]
+        y = self.initial
+        if not pieces:
+            return y
+        computed = self._evaluate(0.0, jnp.zeros_like(y), [given[s.name] for s in pieces])
+        for piece, value in zip(pieces, computed, strict=True):
+            y = y.at[piece.slice].set(jnp.ravel(jnp.broadcast_to(value, piece.shape)))
+        return y
+
+    def observed(self, t: Any, y: Float[Array, " state"]) -> dict[str, Array]:
+        """The observed quantities at one instant, by name."""
+        symbols = tuple(self.program.system.observed)
+        values = self._evaluate(t, y, [self.program.system.observed[s] for s in symbols])
+        return {name_of(s): v for s, v in zip(symbols, values, strict=True)}
+
+    def evaluate(self, expression: Any, t: Any, y: Float[Array, " state"]) -> Array:
+        """Any expression of declared symbols (or a name) at one instant.
+
+        Raises `DeclarationError` for a symbol that is not in the system.
+        """
+        return self._evaluate(t, y, [self.expression(expression)])[0]
+
+    def expression(self, wanted: Any) -> sympy.Expr:
+        """The expression that a name or expression stands for."""
+        if isinstance(wanted, str):
+            symbols = self.symbols
+            if wanted not in symbols:
+                known = ", ".join(symbols)
+                raise DeclarationError(f"{wanted!r} is no symbol of this system; it has {known}")
+            return symbols[wanted]
+        return sympy.sympify(wanted)
+
+    @property
+    def symbols(self) -> dict[str, sympy.Expr]:
+        """Every symbol that can be asked for, by name."""
+        program = self.program
+        found = [*(s.symbol for s in program.states), *program.system.observed]
+        found += [*program.parameters, *program.dependent, sympy.Symbol("t")]
+        return {name_of(s): s for s in found}
+
+    def _evaluate(self, t: Any, y: Array, expressions: list[sympy.Expr]) -> tuple:
+        function = self.program.observe(expressions)
+        constants = function.constants(self.parameters, self.dtype)
+        values = function(jnp.asarray(t, y.dtype), y, constants, self.networks)
+        return tuple(jnp.asarray(v, y.dtype) for v in values)
+
+    # -- leaves --------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> Any:
+        """The floating-point type of the leaves."""
+        return self.initial.dtype
+
+    def replace(
+        self,
+        *,
+        values: Mapping[Any, Any] | None = None,
+        initial: Mapping[Any, Any] | None = None,
+        networks: Mapping[Any, Any] | None = None,
+    ) -> Model:
+        """The same model with other leaves, by symbol or name; traced values are welcome.
+
+        Raises `DeclarationError` for a name that the model does not have.
+        """
+        dtype = self.dtype
+        states = {s.name: s for s in self.program.states}
+        new_values = _updated("parameter", self.parameters, values, dtype)
+        y = self.initial
+        for key, value in (initial or {}).items():
+            name = name_of(key)
+            if name not in states:
+                raise DeclarationError(_absent("unknown", name, states))
+            if name in self.program.initial_expressions:
+                raise DeclarationError(
+                    f"the initial value of {name} is an expression of the system, "
+                    f"{self.program.initial_expressions[name]}: set its parameters instead"
+                )
+            piece = states[name]
+            y = y.at[piece.slice].set(jnp.ravel(_as_array(name, value, piece.shape, dtype)))
+        new_networks = dict(self.networks)
+        for key, module in (networks or {}).items():
+            name = name_of(key)
+            if name not in self.networks:
+                raise DeclarationError(_absent("network", name, self.networks))
+            new_networks[name] = as_dtype(module, dtype)
+        return Model(new_values, y, new_networks, self.program)
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def initial_value(self, symbol: Any) -> Array:
+        """The part of `initial` that belongs to one unknown (or rate), in its shape."""
+        name = name_of(symbol)
+        for piece in self.program.states:
+            if piece.name == name:
+                return jnp.reshape(self.initial[piece.slice], piece.shape)
+        raise DeclarationError(_absent("unknown", name, [s.name for s in self.program.states]))
+
+    @property
+    def system(self) -> System:
+        """The system as it was declared."""
+        return self.program.declared
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """Where each unknown lies in the state vector."""
+        return tuple(self.program.states)
+
+    @property
+    def source(self) -> str:
+        """The generated JAX code of the vector field."""
+        return self.program.rhs.source
+
+    def __str__(self) -> str:
+        name = self.system.name or "model"
+        head = f"Model {name}: {self.program.size} states, {len(self.parameters)} parameters"
+        return f"{head}\n{table_text(('symbol', 'kind', 'value'), self._rows())}"
+
+    __repr__ = __str__
+
+    def _rows(self) -> list[list[str]]:
+        given = self.program.initial_expressions
+        rows = []
+        for s in self.states:
+            value = text(given[s.name]) if s.name in given else number(self.initial_value(s.name))
+            rows.append([s.name, "state", value])
+        rows += [[name, "parameter", number(v)] for name, v in self.parameters.items()]
+        for name, module in self.networks.items():
+            leaves = jax.tree.leaves(eqx.filter(module, eqx.is_inexact_array))
+            count = sum(leaf.size for leaf in leaves)
+            rows.append([name, "network", f"{type(module).__name__}, {count} weights"])
+        return rows
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        equations = self.program.system.equations
+        lines = r" \\ ".join(rf"{latex(e.lhs)} &= {latex(e.rhs)}" for e in equations)
+        table = table_html(("symbol", "kind", "value"), self._rows())
+        mathematics = r"$$\begin{aligned}" + lines + r"\end{aligned}$$"
+        return {"text/plain": str(self), "text/markdown": f"{mathematics}\n\n{table}"}
+
+
+def _absent(kind: str, name: str, known: Any) -> str:
+    return f"{name} is no {kind} of this model; it has {', '.join(known) or 'none'}"
+
+
+def _updated(kind: str, old: dict[str, Array], new: Mapping | None, dtype: Any) -> dict[str, Array]:
+    result = dict(old)
+    for key, value in (new or {}).items():
+        name = name_of(key)
+        if name not in old:
+            raise DeclarationError(_absent(kind, name, old))
+        result[name] = _as_array(name, value, old[name].shape, dtype)
+    return result
+
+
+def _as_array(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    if isinstance(value, jax.core.Tracer) or eqx.is_array(value):
+        value = jnp.asarray(value, dtype)
+        if value.shape not in ((), shape):
+            raise DeclarationError(_misfit(name, value.shape, shape))
+        return jnp.broadcast_to(value, shape)
+    return jnp.asarray(_numbers(name, value, shape), dtype)
+
+
+def _numbers(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A given value as an array of the declared shape."""
+    array = np.asarray(float(value) if isinstance(value, sympy.Basic) else value, float)
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise DeclarationError(_misfit(name, array.shape, shape)) from None
+
+
+def _misfit(name: str, received: tuple, declared: tuple) -> str:
+    return f"{name} was declared with shape {declared}; the value given has shape {received}"
+
+
+def lower(declared: System, simplified: System, dtype: Any = None) -> Model:
+    """The model of a simplified system; `declared` is kept for display."""
+    program = _program(declared, simplified)
+    dtype = jnp.zeros(()).dtype if dtype is None else jnp.dtype(dtype)
+    parameters = {}
+    by_name = {name_of(k): v for k, v in program.fixed.items()}
+    for p in program.parameters:
+        value = by_name.get(p.name, getattr(p, "value", None))
+        if value is None:
+            value = getattr(p, "guess", None)
+        value = jnp.nan if value is None else value
+        parameters[p.name] = _as_array(p.name, value, getattr(p, "shape", ()), dtype)
+    given = {name_of(k): v for k, v in simplified.initial.items()}
+    initial = np.full(program.size, np.nan)
+    for s in program.states:
+        if s.name in given and s.name not in program.initial_expressions:
+            initial[s.slice] = _numbers(s.name, given[s.name], s.shape)
+    networks = {n.name: as_dtype(n.module, dtype) for n in simplified.networks}
+    return Model(parameters, jnp.asarray(initial, dtype), networks, program)
+
+
+_PROGRAMS: weakref.WeakKeyDictionary[System, Program] = weakref.WeakKeyDictionary()
+
+
+def _program(declared: System, simplified: System) -> Program:
+    if declared not in _PROGRAMS:
+        _PROGRAMS[declared] = Program(declared, simplified)
+    return _PROGRAMS[declared]
+

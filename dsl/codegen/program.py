@@ -1,0 +1,227 @@
+"""Program: the generated source of a model, and the functions it defines."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import jax.scipy.special
+import numpy as np
+import sympy
+
+from .._neural import call_module
+from .._show import name_of
+from .._system import System
+from .build import Builder
+from .graph import Graph
+from .write import Output, Writer
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """One piece of the state vector: an unknown or a rate, its place and shape."""
+
+    symbol: Any
+    name: str
+    offset: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape))
+
+    @property
+    def slice(self) -> slice:
+        """Where it lies in the state vector."""
+        return slice(self.offset, self.offset + self.size)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Function:
+    """A generated function ``(t, state, constants, networks)`` with the one for its constants."""
+
+    source: str
+    tables: tuple[np.ndarray, ...]
+    name: str
+
+    @functools.cached_property
+    def key(self) -> Hashable:
+        """What makes two generated functions the same."""
+        return self.source, tuple((a.dtype.str, a.shape, a.tobytes()) for a in self.tables)
+
+    def constants(self, parameters: dict[str, Any], dtype: Any) -> tuple:
+        """What the function needs of the parameters."""
+        return _load(self)[0](parameters, dtype)
+
+    def __call__(self, t: Any, state: Any, constants: tuple, networks: dict[str, Any]) -> Any:
+        return _load(self)[1](t, state, constants, networks)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Function) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self._hash)
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self.key)
+
+
+@functools.lru_cache(maxsize=512)
+def _load(function: Function) -> tuple[Callable, Callable]:
+    namespace: dict[str, Any] = {
+        "jnp": jnp,
+        "special": jax.scipy.special,
+        "call": call_module,
+        "tables": function.tables,
+    }
+    exec(compile(function.source, f"<sciml {function.name}>", "exec"), namespace)
+    return namespace[f"{function.name}_constants"], namespace[function.name]
+
+
+class Program:
+    """Everything static about a compiled model; equal where the generated source is equal.
+
+    `system` is the simplified system; `states` say where each unknown lies in the state vector;
+    `rhs` is the generated vector field.
+    """
+
+    def __init__(self, declared: System, system: System) -> None:
+        self.declared, self.system = declared, system
+        orders = system.survey.orders
+        self.states: list[State] = []
+        offset = 0
+        for symbol in system.survey.states:
+            unknown = symbol.expr if isinstance(symbol, sympy.Derivative) else symbol
+            piece = State(symbol, name_of(symbol), offset, getattr(unknown, "shape", ()))
+            self.states.append(piece)
+            offset += piece.size
+        self.size = offset
+        self.dependent, self.fixed = _split_values(system)
+        self.parameters = [p for p in system.parameters if p not in self.dependent]
+        self.definitions: dict[Any, Any] = dict(system.observed)
+        self.definitions.update({e.lhs: e.rhs for e in system.equations})
+        self.definitions.update(self.dependent)
+        self.rates = [sympy.Derivative(*_next_rate(s.symbol)) for s in self.states]
+        self.initial_expressions = {
+            name_of(k): v
+            for k, v in system.initial.items()
+            if isinstance(v, sympy.Expr) and not v.is_number
+        }
+        self.trainable = frozenset(n.name for n in system.networks if n.trainable)
+        self.orders = orders
+        self.rhs = self.function("vector_field", "Rates of the state.", self.rates, state=True)
+        self._functions: dict[Any, Function] = {}
+
+    @functools.cached_property
+    def key(self) -> Hashable:
+        """What makes two programs interchangeable in compiled code."""
+        states = tuple((s.name, s.offset, s.shape) for s in self.states)
+        initial = tuple(sorted((k, str(v)) for k, v in self.initial_expressions.items()))
+        observed = tuple((name_of(k), str(v)) for k, v in self.system.observed.items())
+        parameters = tuple(p.name for p in self.parameters)
+        return self.rhs.key, states, initial, observed, parameters, self.trainable
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Program) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return f"Program({self.declared.name or 'model'}, {self.size} states)"
+
+    def observe(self, expressions: Sequence[sympy.Expr]) -> Function:
+        """The function that computes expressions of declared symbols; made once for each."""
+        key = tuple(expressions)
+        if key not in self._functions:
+            doc = "Observed quantities."
+            self._functions[key] = self.function("observed", doc, key, state=False)
+        return self._functions[key]
+
+    def function(
+        self, name: str, doc: str, expressions: Sequence[sympy.Expr], *, state: bool
+    ) -> Function:
+        """Generates a function of some expressions; with `state` it returns one flat vector."""
+        graph = Graph()
+        leaves: dict[Any, int] = {sympy.Symbol("t"): graph.add("time", shape=())}
+        labels: dict[int, str] = {}
+        for piece in self.states:
+            static = (piece.offset, piece.shape, self.size)
+            leaves[piece.symbol] = graph.add("state", static=static, shape=piece.shape)
+            labels[leaves[piece.symbol]] = _label(piece.symbol)
+        for p in self.parameters:
+            shape = getattr(p, "shape", ())
+            leaves[p] = graph.add("parameter", static=p.name, shape=shape)
+        builder = Builder(graph, leaves, self.definitions)
+        numbers = [builder.build(e) for e in expressions]
+        for symbol in (*self.system.observed, *self.dependent):
+            known = builder.known(symbol)
+            if known is not None and known not in labels:
+                labels[known] = name_of(symbol)
+        if state:
+            shapes = [piece.shape for piece in self.states]
+        else:
+            shapes = [graph.shapes[n] for n in numbers]
+        outputs = [Output(n, s) for n, s in zip(numbers, shapes, strict=True)]
+        pack = _flat(shapes) if state else _tuple
+        source = Writer(graph, labels).function(name, doc, outputs, pack, flat=state)
+        return Function(source, tuple(graph.tables), name)
+
+
+def _split_values(system: System) -> tuple[dict[Any, sympy.Expr], dict[Any, Any]]:
+    """Values that are expressions of other parameters, and those that are numbers."""
+    by_name = {p.name: p for p in system.parameters}
+    dependent, fixed = {}, {}
+    for key, value in system.values.items():
+        symbol = by_name.get(name_of(key), key)
+        if isinstance(value, sympy.Expr) and not value.is_number:
+            dependent[symbol] = value
+        else:
+            fixed[symbol] = value
+    return dependent, fixed
+
+
+def _next_rate(symbol: Any) -> tuple:
+    if isinstance(symbol, sympy.Derivative):
+        return symbol.expr, (symbol.variables[0], symbol.derivative_count + 1)
+    return symbol, (sympy.Symbol("t"), 1)
+
+
+def _label(symbol: Any) -> str:
+    if isinstance(symbol, sympy.Derivative):
+        order = symbol.derivative_count
+        return f"D{order if order > 1 else ''}_{name_of(symbol.expr)}"
+    return name_of(symbol)
+
+
+def _flat(shapes: list[tuple[int, ...]]) -> Callable[[list[str]], str]:
+    """Packs results into one vector: runs of scalars stacked, arrays raveled."""
+
+    def pack(texts: list[str]) -> str:
+        parts: list[str] = []
+        scalars: list[str] = []
+        for text, shape in [*zip(texts, shapes, strict=True), ("", None)]:
+            if shape == ():
+                scalars.append(text)
+                continue
+            if scalars:
+                parts.append(f"jnp.stack([{', '.join(scalars)}])")
+                scalars = []
+            if shape is not None:
+                parts.append(text if len(shape) == 1 else f"jnp.ravel({text})")
+        return parts[0] if len(parts) == 1 else f"jnp.concatenate([{', '.join(parts)}])"
+
+    return pack
+
+
+def _tuple(texts: list[str]) -> str:
+    return f"({', '.join(texts)}{',' * (len(texts) == 1)})"

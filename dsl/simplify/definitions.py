@@ -1,0 +1,59 @@
+"""Explicit algebraic equations are definitions: they move from `equations` to `observed`."""
+
+from __future__ import annotations
+
+import graphlib
+from typing import Any
+
+from sympy.core.function import AppliedUndef
+
+from .._equations import Equation
+from .._errors import Fault, ModelError
+from .._system import System
+
+
+def extract_definitions(system: System) -> System:
+    """Moves ``z = expression`` (or ``expression = z``) to `observed` if z is never differentiated.
+
+    Raises `ModelError` where such definitions depend on each other in a circle.
+    """
+    orders = system.survey.orders
+    definitions: dict[Any, Any] = dict(system.observed)
+    origins: dict[Any, Equation] = {}
+    kept = []
+    for equation, mentions in zip(system.equations, system.survey.mentions, strict=True):
+        for left, right in ((equation.lhs, equation.rhs), (equation.rhs, equation.lhs)):
+            explicit = isinstance(left, AppliedUndef) and left not in orders
+            if explicit and left not in definitions and not right.has(left):
+                definitions[left] = right
+                origins[left] = equation
+                break
+        else:
+            kept.append((equation, mentions))
+    if not definitions:
+        return system
+    _refuse_circles(system, definitions, origins)
+    return system.replace(equations=[e for e, _ in kept], observed=definitions)
+
+
+def _refuse_circles(system: System, definitions: dict, origins: dict) -> None:
+    graph = {k: v.atoms(AppliedUndef) & definitions.keys() for k, v in definitions.items()}
+    try:
+        tuple(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        circle = error.args[1]
+        equation = next((origins[s] for s in circle if s in origins), None)
+        raise ModelError(
+            [
+                Fault(
+                    f"The definitions of {', '.join(str(s) for s in circle[:-1])} depend on "
+                    "each other in a circle.",
+                    equation=str(equation or ""),
+                    where=str(equation.origin) if equation else "",
+                    received=" <- ".join(str(s) for s in circle),
+                    causes=["they are simultaneous algebraic equations"],
+                    cure="solve them by hand for one of these, and define the others from it",
+                )
+            ],
+            system.name,
+        ) from None

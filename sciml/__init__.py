@@ -1,0 +1,3 @@
+"""Scientific machine learning for people who think in equations."""
+
+from sciml.dsl import *
