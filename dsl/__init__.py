@@ -27,6 +27,7 @@ from ._neural import Neural as Neural
 from ._neural import Table as Table
 from ._neural import forcing as forcing
 from ._neural import neural as neural
+from ._show import text as expression_text
 from ._symbols import D as D
 from ._symbols import Parameter as Parameter
 from ._symbols import Unknown as Unknown

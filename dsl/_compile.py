@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
+
+import jax.numpy as jnp
 
 from ._system import System
 from .check import check
 from .codegen import Model, lower
 from .simplify import simplify
+
+_COMPILED: weakref.WeakKeyDictionary[System, dict[str, Model]] = weakref.WeakKeyDictionary()
 
 
 def compile(system: System, *, dtype: Any = None) -> Model:
@@ -15,7 +20,7 @@ def compile(system: System, *, dtype: Any = None) -> Model:
 
     Arguments: `system`; `dtype` of its leaves (jax's default floating type if not given).
     Returns a `Model`: ``vector_field(t, y, args)``, ``parameters``, ``initial``, ``networks``,
-    ``observed``, ``source``.
+    ``observed``, ``source``. A system is compiled once; systems are immutable.
     Raises `ModelError` with every fault that was found.
 
     >>> import sciml as sm
@@ -24,5 +29,9 @@ def compile(system: System, *, dtype: Any = None) -> Model:
     >>> float(model.vector_field(0.0, model.state())[0])
     -1.0
     """
-    check(system)
-    return lower(system, simplify(system), dtype)
+    dtype = jnp.zeros(()).dtype if dtype is None else jnp.dtype(dtype)
+    compiled = _COMPILED.setdefault(system, {})
+    if dtype.name not in compiled:
+        check(system)
+        compiled[dtype.name] = lower(system, simplify(system), dtype)
+    return compiled[dtype.name]
