@@ -27,6 +27,8 @@ from ._neural import Neural as Neural
 from ._neural import Table as Table
 from ._neural import forcing as forcing
 from ._neural import neural as neural
+from ._show import table_html as table_html
+from ._show import table_text as table_text
 from ._show import text as expression_text
 from ._symbols import D as D
 from ._symbols import Parameter as Parameter

@@ -69,7 +69,11 @@ def latex(expression: Any) -> str:
 
 def name_of(symbol: Any) -> str:
     """The name of a symbol, the text of any other expression."""
-    return symbol if isinstance(symbol, str) else text(symbol)
+    if isinstance(symbol, str):
+        return symbol
+    if isinstance(symbol, sympy.Symbol):
+        return symbol.name
+    return symbol.func.__name__ if isinstance(symbol, AppliedUndef) else text(symbol)
 
 
 def number(value: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import sympy
 from sympy.core.function import AppliedUndef
 
-from ._arrays import as_expression
+from ._arrays import ArrayNode, ConstantArray, as_expression
 from ._equations import Equation, as_equations
 from ._errors import DeclarationError
 from ._neural import Neural
@@ -179,8 +179,11 @@ class Survey:
     """Every symbol of a system, in order of appearance, found in one walk over its expressions.
 
     `unknowns`, `parameters`, `undeclared` (plain symbols without a value) and `networks` map each
-    to the first equation (or observed quantity) that names it. `orders` gives for each unknown the
-    highest derivative; `rates`, per equation, the derivatives in it.
+    to the first equation that names it, or else to the field and key, ``("observed", z)``. `orders`
+    gives for each unknown the highest derivative in the equations; `rates`, per equation, the
+    derivatives in it, `mentions` the unknowns, and `sides` the unknowns on either side.
+    `other_rates` are derivatives by something else than time, or of something else than an
+    unknown. `has_arrays` says whether anything has a shape.
     """
 
     def __init__(self, system: System) -> None:
@@ -191,6 +194,8 @@ class Survey:
         self.orders: dict[Any, int] = {}
         self.rates: list[set[sympy.Derivative]] = []
         self.mentions: list[set[Any]] = []
+        self.sides: list[tuple[set[Any], set[Any]]] = []
+        self.has_arrays = False
         self.other_rates: dict[sympy.Derivative, Any] = {}
         self._valued = {name_of(k) for k in system.values}
         for equation in system.equations:  # what stands alone on the left comes first, in order
@@ -199,21 +204,25 @@ class Survey:
                 self.unknowns[left] = equation
         for equation in system.equations:
             rates: set[sympy.Derivative] = set()
-            mentions: set[Any] = set()
-            seen: set[sympy.Basic] = set()
-            for side in (equation.lhs, equation.rhs):
-                self._walk(side, equation, rates, mentions, seen)
+            on_left: set[Any] = set()
+            on_right: set[Any] = set()
+            self._walk(equation.lhs, equation, rates, on_left)
+            self._walk(equation.rhs, equation, rates, on_right)
             self.rates.append(rates)
-            self.mentions.append(mentions)
-        for symbol, definition in system.observed.items():
-            self._walk(definition, symbol, set(), set(), set())
-        for mapping in (system.initial, system.values):
-            for key, value in mapping.items():
+            self.sides.append((on_left, on_right))
+            self.mentions.append(on_left | on_right)
+            for rate in rates:
+                order = int(rate.derivative_count)
+                self.orders[rate.expr] = max(self.orders.get(rate.expr, 0), order)
+        for field in ("observed", "initial", "values"):
+            for key, value in getattr(system, field).items():
                 if isinstance(value, sympy.Expr) and not value.is_number:
-                    self._walk(value, key, set(), set(), set())
+                    self._walk(value, (field, key), set(), set())
         for symbol in system.observed:
             if isinstance(symbol, AppliedUndef):
-                self.unknowns.setdefault(symbol, symbol)
+                self.unknowns.setdefault(symbol, ("observed", symbol))
+        shaped = (getattr(s, "shape", ()) for s in (*self.unknowns, *self.parameters))
+        self.has_arrays = self.has_arrays or any(shaped)
 
     @property
     def states(self) -> list[sympy.Expr]:
@@ -226,10 +235,9 @@ class Survey:
             if self.orders.get(unknown, 0) > level
         ]
 
-    def _walk(
-        self, root: sympy.Basic, where: Any, rates: set, mentions: set, seen: set[sympy.Basic]
-    ) -> None:
+    def _walk(self, root: sympy.Basic, where: Any, rates: set, mentions: set) -> None:
         pending = [root]
+        seen: set[sympy.Basic] = set()
         while pending:
             item = pending.pop()
             if isinstance(item, AppliedUndef):
@@ -246,8 +254,12 @@ class Survey:
                 if item not in seen:
                     seen.add(item)
                     pending.extend(reversed(item.args))
+                    if isinstance(item, ArrayNode) and item.shape:
+                        self.has_arrays = True
             elif isinstance(item, Neural):
                 self.networks.setdefault(item, where)
+            elif isinstance(item, ConstantArray):
+                self.has_arrays = True
 
     def _rate(self, item: sympy.Derivative, where: Any, rates: set, mentions: set) -> None:
         inner = item.expr
@@ -257,7 +269,6 @@ class Survey:
         self.unknowns.setdefault(inner, where)
         mentions.add(inner)
         rates.add(item)
-        self.orders[inner] = max(self.orders.get(inner, 0), item.derivative_count)
 
 
 def _mapping(field: str, given: Any) -> Mapping[Any, Any]:

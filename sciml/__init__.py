@@ -1,33 +1,42 @@
 """Scientific machine learning for people who think in equations."""
 
-from sciml.dsl import D as D
-from sciml.dsl import DataError as DataError
-from sciml.dsl import DeclarationError as DeclarationError
-from sciml.dsl import Eq as Eq
-from sciml.dsl import FitError as FitError
-from sciml.dsl import Model as Model
-from sciml.dsl import ModelError as ModelError
-from sciml.dsl import SciMLError as SciMLError
-from sciml.dsl import ShapeError as ShapeError
-from sciml.dsl import SolveError as SolveError
-from sciml.dsl import System as System
-from sciml.dsl import check as check
-from sciml.dsl import compile as compile
-from sciml.dsl import concatenate as concatenate
-from sciml.dsl import constant as constant
-from sciml.dsl import forcing as forcing
-from sciml.dsl import index as index
-from sciml.dsl import matmul as matmul
-from sciml.dsl import mean as mean
-from sciml.dsl import neural as neural
-from sciml.dsl import parameter as parameter
-from sciml.dsl import parameters as parameters
-from sciml.dsl import roll as roll
-from sciml.dsl import simplify as simplify
-from sciml.dsl import stack as stack
-from sciml.dsl import t as t
-from sciml.dsl import total as total
-from sciml.dsl import unknown as unknown
-from sciml.dsl import unknowns as unknowns
-from sciml.solvers import Solution as Solution
-from sciml.solvers import solve as solve
+from sciml.dsl import (
+    D as D,
+    DataError as DataError,
+    DeclarationError as DeclarationError,
+    Eq as Eq,
+    FitError as FitError,
+    Model as Model,
+    ModelError as ModelError,
+    SciMLError as SciMLError,
+    ShapeError as ShapeError,
+    SolveError as SolveError,
+    System as System,
+    check as check,
+    compile as compile,
+    concatenate as concatenate,
+    constant as constant,
+    forcing as forcing,
+    index as index,
+    matmul as matmul,
+    mean as mean,
+    neural as neural,
+    parameter as parameter,
+    parameters as parameters,
+    roll as roll,
+    simplify as simplify,
+    stack as stack,
+    t as t,
+    total as total,
+    unknown as unknown,
+    unknowns as unknowns,
+)
+from sciml.solvers import Solution as Solution, solve as solve
+from sciml.train import (
+    Collocation as Collocation,
+    Estimate as Estimate,
+    Fit as Fit,
+    GrowingHorizon as GrowingHorizon,
+    MultipleShooting as MultipleShooting,
+    fit as fit,
+)

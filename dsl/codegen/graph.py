@@ -75,6 +75,11 @@ class Graph:
         """Whether a node depends on parameters and numbers alone."""
         return not self.depends[number] & VARYING
 
+    def is_condition(self, number: int) -> bool:
+        """Whether a node is true or false."""
+        node = self.nodes[number]
+        return node.op in ("compare", "and", "or", "not", "truth")
+
     def value(self, number: int) -> float | None:
         """The number that a node is, or None."""
         node = self.nodes[number]

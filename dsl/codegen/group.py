@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from .graph import ELEMENTWISE, Graph, flat_position
-from .text import ATOM, UNARY, elementwise
 
 _RARE = 8  # a shape with fewer members is cut, if the rare ones are many together
 _MANY = 64
@@ -22,7 +24,7 @@ _CHEAP = 2  # operations; a shared expression this small is computed again rathe
 
 @dataclasses.dataclass
 class Slot:
-    """One operand over all members: constants, varying scalars, or time."""
+    """One operand over all members: constants, numbers, conditions, or time."""
 
     kind: str
     items: list[int]
@@ -30,232 +32,270 @@ class Slot:
     @property
     def varies(self) -> bool:
         """Whether the members differ in this operand."""
-        first = self.items[0]
-        return any(item != first for item in self.items)
+        return len(set(self.items)) > 1
 
 
 @dataclasses.dataclass
 class Unit:
-    """Expressions that are computed together; `solo` is a single node that is no scalar algebra."""
+    """What is computed together: expressions of equal shape, calls of one network, or one node.
 
-    number: int
+    `shape` is that of one member; members lie one after the other in one vector. `kind` is
+    "given", "algebra", "call" or "solo".
+    """
+
+    kind: str
     members: list[int]
-    solo: int | None = None
+    shape: tuple[int, ...] = ()
+    level: int = 0
     slots: list[Slot] = dataclasses.field(default_factory=list)
     skeleton: Any = None
     name: str = ""
 
-    def write(self, texts: list[str]) -> str:
-        """The expression over the texts of its slots."""
-        remaining = iter(texts)
+    @property
+    def width(self) -> int:
+        """Elements of one member."""
+        return int(np.prod(self.shape))
 
-        def build(skeleton: Any) -> tuple[str, int]:
-            if isinstance(skeleton, str):
-                text = next(remaining)
-                return text, UNARY if text.startswith("-") else ATOM
-            op, static, children = skeleton
-            return elementwise(op, static, [build(child) for child in children])
+    @property
+    def size(self) -> int:
+        """Length of the vector that holds the unit."""
+        return self.width * len(self.members)
 
-        return build(self.skeleton)[0]
+    @property
+    def vector(self) -> str:
+        """Text of the unit as a vector."""
+        if self.kind in ("algebra", "call") or len(self.shape) == 1:
+            return self.name
+        return f"jnp.ravel({self.name})" if self.shape else f"jnp.reshape({self.name}, (1,))"
+
+
+Place = tuple[Unit, int]
 
 
 class Grouping:
-    """The units in an order in which they can be computed, and where each root is found."""
+    """The units, level by level in an order in which they can be computed, and where nodes lie."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, given: Iterable[Unit]) -> None:
         self.graph = graph
-        self.units: list[Unit] = []
-        self.place: dict[int, tuple[Unit, int]] = {}
-        self.state = Unit(-1, [], name="state")
-        self._extra: dict[int, Unit] = {}
-        self.state_size = 0
+        self.levels: list[list[Unit]] = []
+        self.place: dict[int, Place] = {}
+        for unit in given:
+            self.add(unit)
 
-    def source(self, number: int) -> tuple[Unit, int]:
-        """The vector and position of a varying scalar."""
+    def add(self, unit: Unit) -> None:
+        """Notes where the members of a unit lie."""
+        offset = 0
+        for member in unit.members:
+            self.place[member] = unit, offset
+            offset += int(np.prod(self.graph.shapes[member]))
+
+    def element(self, number: int) -> tuple[int, int] | None:
+        """The array, and the position in it, if the node is one element of an array."""
+        node = self.graph.nodes[number]
+        if node.op != "index":
+            return None
+        (array,) = node.args
+        position = flat_position(node.static[0], self.graph.shapes[array])  # type: ignore[index]
+        return None if position is None else (array, position)
+
+    def source(self, number: int) -> Place:
+        """The unit that holds a scalar, and where in it."""
         if number in self.place:
             return self.place[number]
-        position = state_position(self.graph, number)
-        assert position is not None
-        return self.state, position
-
-    def unit(self, number: int) -> Unit:
-        """The unit with that number; -1 is the state."""
-        if number < 0:
-            return self.state
-        return self._extra[number] if number in self._extra else self.units[number]
-
-    def name(self, number: int) -> str:
-        """The name of the vector that holds a unit."""
-        return self.unit(number).name
-
-    def is_scalar(self, number: int) -> bool:
-        """Whether a unit is a lone scalar and not a vector."""
-        return self.unit(number).solo is not None
-
-    def size(self, number: int) -> int:
-        """Length of the vector that holds a unit."""
-        return self.state_size if number < 0 else len(self.unit(number).members)
-
-    def add_solid(self, name: str, members: list[int]) -> int:
-        """A vector that is already written, as a further unit."""
-        unit = Unit(len(self.units) + len(self._extra), members, name=name)
-        self._extra[unit.number] = unit
-        for position, member in enumerate(members):
-            self.place[member] = (unit, position)
-        return unit.number
+        element = self.element(number)
+        assert element is not None
+        unit, offset = self.place[element[0]]
+        return unit, offset + element[1]
 
 
-def state_position(graph: Graph, number: int) -> int | None:
-    """Position in the state of a scalar state, or of an element of an array state."""
-    node = graph.nodes[number]
-    if node.op == "state" and graph.shapes[number] == ():
-        return node.static[0]  # type: ignore[index]
-    if node.op == "index" and graph.nodes[node.args[0]].op == "state":
-        inner = graph.nodes[node.args[0]]
-        position = flat_position(node.static[0], graph.shapes[node.args[0]])  # type: ignore[index]
-        return None if position is None else inner.static[0] + position  # type: ignore[index]
-    return None
-
-
-def group(graph: Graph, order: list[int], outputs: list[int]) -> Grouping:
-    """Units for all varying nodes in `order` (operands first) that the outputs need."""
-    return _Grouper(graph, order, outputs).run()
+def group(
+    graph: Graph,
+    order: list[int],
+    outputs: list[int],
+    given: Iterable[Unit],
+    is_constant: Callable[[int], bool],
+) -> Grouping:
+    """Units for all nodes in `order` (operands first) that are neither given nor constant."""
+    return _Grouper(graph, order, outputs, Grouping(graph, given), is_constant).run()
 
 
 class _Grouper:
-    def __init__(self, graph: Graph, order: list[int], outputs: list[int]) -> None:
-        self.graph = graph
-        self.result = Grouping(graph)
-        self.order = [n for n in order if not graph.is_constant(n)]
-        states = [graph.nodes[n].static for n in order if graph.nodes[n].op == "state"]
-        self.result.state_size = states[0][-1] if states else 0  # type: ignore[index]
-        self.position = {n: state_position(graph, n) for n in self.order}
+    def __init__(
+        self,
+        graph: Graph,
+        order: list[int],
+        outputs: list[int],
+        result: Grouping,
+        is_constant: Callable[[int], bool],
+    ) -> None:
+        self.graph, self.result, self.is_constant = graph, result, is_constant
+        self.given = frozenset(result.place)
+        self.order = [n for n in order if not is_constant(n) and n not in self.given]
         self.algebra = {
             n for n in self.order if graph.nodes[n].op in ELEMENTWISE and graph.shapes[n] == ()
         }
-        self.solos = [n for n in self.order if n not in self.algebra and not self._is_leaf(n)]
-        self.roots = self._first_roots(outputs)
+        self.elements = {n for n in self.order if result.element(n) is not None}
+        self.first = self._first_roots(outputs)
+        self.children: dict[int, list[int]] = {}
+        self.signs: dict[int, Any] = {}
+        self.roots = dict.fromkeys(n for n in self.order if n in self.first)
+        self.flat: set[int] = set()  # roots that are one operation over other roots
 
-    def _is_leaf(self, number: int) -> bool:
-        return self.position[number] is not None or self.graph.nodes[number].op in ("time", "state")
+    # -- which expressions are computed on their own --------------------------------------------
 
     def _first_roots(self, outputs: list[int]) -> set[int]:
+        nodes = self.graph.nodes
         uses: Counter[int] = Counter()
         cost: dict[int, int] = {}
+        needed = set(outputs)
         for number in self.order:
-            args = self.graph.nodes[number].args
+            args = nodes[number].args
             uses.update(set(args))
-            cost[number] = 1 + sum(cost.get(a, 0) for a in args if a in self.algebra)
-        roots = {n for n in outputs if n in self.algebra}
-        for solo in self.solos:
-            roots.update(a for a in self.graph.nodes[solo].args if a in self.algebra)
-        roots.update(n for n in self.algebra if uses[n] > 1 and cost[n] > _CHEAP)
-        return roots
+            cost[number] = 1 + sum(cost[a] for a in args if a in self.algebra)
+            if number not in self.algebra:
+                needed.update(args)
+        shared = {n for n in self.algebra if uses[n] > 1 and cost[n] > _CHEAP}
+        return shared | (needed & self.algebra)
 
     def run(self) -> Grouping:
+        keys = self._keys()
         while True:
-            keys = self._keys()
-            rare = self._rare_roots(keys)
-            cut = {
-                a
-                for root in rare
-                for a in self.graph.nodes[root].args
-                if a in self.algebra and a not in self.roots
-            }
-            if not cut:
+            count = Counter(keys[root, root in self.flat] for root in self.roots)
+            few = max(_RARE, len(self.roots) // _SHAPES)
+            rare = [
+                root
+                for root in self.roots
+                if root not in self.flat and count[keys[root, False]] < few and self._inner(root)
+            ]
+            if len(rare) <= _MANY:
                 break
-            self.roots |= cut
+            self.flat.update(rare)
+            self.roots.update(dict.fromkeys(a for root in rare for a in self._inner(root)))
         self._make_units(keys)
         return self.result
 
-    def _rare_roots(self, keys: dict[int, int]) -> list[int]:
-        count = Counter(keys[root] for root in self.roots)
-        few = max(_RARE, len(self.roots) // _SHAPES)
-        rare = [root for root in self.roots if count[keys[root]] < few]
-        return rare if len(rare) > _MANY else []
+    def _inner(self, root: int) -> list[int]:
+        return [a for a in self.children[root] if self._is_inner(a)]
 
-    def _keys(self) -> dict[int, int]:
-        """A number for the shape of each algebraic node; commuting operands in a fixed order."""
+    def _is_inner(self, number: int) -> bool:
+        """Whether a node is written inside those that use it, unless these are cut."""
+        return number in self.algebra and number not in self.first
+
+    def _keys(self) -> dict[tuple[int, bool], int]:
+        """A number for the shape of each node, whole and cut; commuting operands in fixed order."""
         interned: dict[Any, int] = {}
-        self.children: dict[int, list[tuple[Any, int]]] = {}
-        self.statics: dict[int, Any] = {}
-        keys: dict[int, int] = {}
-
-        def leaf_key(number: int) -> int:
-            return interned.setdefault(self._kind(number), len(interned))
-
+        kinds: dict[str, int] = {}
+        keys: dict[tuple[int, bool], int] = {}
+        for kind in ("constant", "number", "condition", "time"):
+            kinds[kind] = interned.setdefault(kind, len(interned))
         for number in self.order:
             if number not in self.algebra:
                 continue
             node = self.graph.nodes[number]
+            signs = node.static if node.op == "add" else (1,) * len(node.args)
             parts = []
-            for place, a in enumerate(node.args):
-                inner = a in self.algebra and a not in self.roots
-                key = keys[a] if inner else leaf_key(a)
-                sign = node.static[place] if node.op == "add" else 1  # type: ignore[index]
-                parts.append((-sign, key, a))
-            if node.op == "add" or node.op == "mul":
-                parts.sort(key=lambda part: part[:2])
-            static: Any = node.static
-            if node.op == "add":
-                static = tuple(-part[0] for part in parts)
-            self.children[number] = [(key, a) for _, key, a in parts]
-            self.statics[number] = static
-            shape = (node.op, static, tuple(key for _, key, _ in parts))
-            keys[number] = interned.setdefault(shape, len(interned))
+            for sign, a in zip(signs, node.args, strict=True):  # type: ignore[arg-type]
+                kind = kinds[self._kind(a)]
+                parts.append((-sign, kind, keys[a, False] if self._is_inner(a) else kind, a))
+            if node.op in ("add", "mul"):
+                parts.sort(key=lambda part: part[:3])
+            self.children[number] = [part[3] for part in parts]
+            static = node.static if node.op != "add" else tuple(-part[0] for part in parts)
+            self.signs[number] = static
+            for cut in (True, False):
+                shape = (node.op, static, tuple(part[1 if cut else 2] for part in parts))
+                keys[number, cut] = interned.setdefault(shape, len(interned))
         return keys
 
     def _kind(self, number: int) -> str:
-        if self.graph.is_constant(number):
+        if self.is_constant(number):
             return "constant"
-        return "time" if self.graph.nodes[number].op == "time" else "varying"
+        if self.graph.nodes[number].op == "time":
+            return "time"
+        return "condition" if self.graph.is_condition(number) else "number"
 
-    def _make_units(self, keys: dict[int, int]) -> None:
-        level: dict[int, int] = {}
-        below: dict[int, int] = {}  # the level of what a node inside a root needs
-        batches: dict[tuple[int, int, int], list[int]] = {}
-        solos = set(self.solos)
+    # -- units -----------------------------------------------------------------------------------
+
+    def _make_units(self, keys: dict[tuple[int, bool], int]) -> None:
+        level = self._levels()
+        batches: dict[Any, list[int]] = {}
         for number in self.order:
-            node = self.graph.nodes[number]
-            need = 0
-            for a in node.args:
-                need = max(need, level[a] if a in level else below.get(a, 0))
             if number in self.roots:
-                level[number] = need + 1
-                batches.setdefault((need + 1, 0, keys[number]), []).append(number)
-            elif number in solos:
-                level[number] = need + 1
-                batches[need + 1, 1, number] = [number]
+                key: Any = keys[number, number in self.flat]
+            elif number in self.algebra or number in self.elements:
+                continue
             else:
-                below[number] = need
-        for (_, solo, key), members in sorted(batches.items(), key=lambda item: item[0][0]):
-            unit = Unit(len(self.result.units), members)
-            if solo:
-                unit.solo = key
-            else:
-                leaves = [self._leaves(member) for member in members]
-                unit.skeleton = self._skeleton(members[0])
-                unit.slots = [
-                    Slot(self._kind(column[0]), list(column)) for column in zip(*leaves, strict=True)
-                ]
-            self.result.units.append(unit)
-            for position, member in enumerate(members):
-                self.result.place[member] = (unit, position)
+                key = self._call_key(number) or (number, "solo")
+            batches.setdefault((level[number], key), []).append(number)
+        depth = max((at for at, _ in batches), default=0)
+        self.result.levels = [[] for _ in range(depth)]
+        for (at, key), members in batches.items():
+            unit = self._unit(key, members)
+            unit.level = at
+            self.result.levels[at - 1].append(unit)
+            self.result.add(unit)
+
+    def _levels(self) -> dict[int, int]:
+        """The level of each unit's members: one above what they need."""
+        level: dict[int, int] = dict.fromkeys(self.given, 0)
+        inside: dict[int, int] = {}  # what a node needs where it is written inside another
+        for number in self.order:
+            args = [a for a in self.graph.nodes[number].args if not self.is_constant(a)]
+            whole = max((inside[a] if self._is_inner(a) else level[a] for a in args), default=0)
+            if number in self.elements:
+                level[number] = whole
+                continue
+            inside[number] = whole
+            if number in self.flat:
+                whole = max((level[a] for a in args), default=0)
+            level[number] = whole + 1
+        return level
+
+    def _call_key(self, number: int) -> Any:
+        """What calls have in common that are computed together: those of a network on scalars."""
+        node = self.graph.nodes[number]
+        if node.op != "call" or any(self.graph.shapes[a] for a in node.args):
+            return None
+        kinds = tuple(self._kind(a) for a in node.args)
+        return node.static, self.graph.shapes[number], kinds
+
+    def _unit(self, key: Any, members: list[int]) -> Unit:
+        if isinstance(key, int):
+            leaves = [self._leaves(member) for member in members]
+            unit = Unit("algebra", members, skeleton=self._skeleton(members[0]))
+        elif key[-1] == "solo":
+            return Unit("solo", members, self.graph.shapes[members[0]])
+        else:
+            leaves = [list(self.graph.nodes[member].args) for member in members]
+            unit = Unit("call", members, key[1], skeleton=key[0])
+        columns = zip(*leaves, strict=True)
+        unit.slots = [Slot(self._kind(column[0]), list(column)) for column in columns]
+        return unit
 
     def _leaves(self, root: int) -> list[int]:
+        if root in self.flat:
+            return self.children[root]
         found: list[int] = []
-        pending = [a for _, a in reversed(self.children[root])]
+        pending = self.children[root][::-1]
         while pending:
             number = pending.pop()
-            if number in self.algebra and number not in self.roots:
-                pending.extend(a for _, a in reversed(self.children[number]))
+            if self._is_inner(number):
+                pending.extend(self.children[number][::-1])
             else:
                 found.append(number)
         return found
 
     def _skeleton(self, root: int) -> Any:
+        """The nested operations of a root, with None for the leaves."""
+        cut = root in self.flat
         children = [
-            self._skeleton(a) if a in self.algebra and a not in self.roots else self._kind(a)
-            for _, a in self.children[root]
+            None if cut or not self._is_inner(a) else self._skeleton_inside(a)
+            for a in self.children[root]
         ]
-        return (self.graph.nodes[root].op, self.statics[root], children)
+        return self.graph.nodes[root].op, self.signs[root], children
+
+    def _skeleton_inside(self, number: int) -> Any:
+        children = [
+            self._skeleton_inside(a) if self._is_inner(a) else None for a in self.children[number]
+        ]
+        return self.graph.nodes[number].op, self.signs[number], children

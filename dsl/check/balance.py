@@ -1,0 +1,209 @@
+"""As many equations as unknowns, and each equation for one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+
+from .._errors import Fault
+from .._show import name_of, text
+from .._symbols import t
+from .._system import System
+from .describe import counted, listed, place
+from .match import Match, unknowns_of
+
+
+def balance_faults(system: System, match: Match) -> list[Fault]:
+    """Faults in the number of equations, and in what each of them determines."""
+    if system.survey.other_rates:  # what the other equations determine cannot be told
+        return [_other_rate(system, rate) for rate in system.survey.other_rates]
+    undeclared = set(system.survey.undeclared) - set(system.observed)
+    faults = [] if undeclared else [_idle(system, i) for i in match.idle]
+    faults += [_twice(system, match, i) for i in match.twice]
+    faults += [_rated(system, match, unknown) for unknown in match.rated]
+    faults += [_surplus(system, match, i) for i in match.surplus]
+    faults += [_algebraic(system, match, i) for i in match.implicit]
+    faults += [_missing(system, match, unknown) for unknown in match.missing]
+    return faults
+
+
+def empty_fault(system: System) -> Fault:
+    """The fault of a system without equations."""
+    return Fault(
+        "The system has no equations.",
+        where=str(system.origin),
+        expected="at least one equation, System(Eq(D(x), ...), ...)",
+        received="none",
+        causes=["the list of equations is empty"],
+        cure="give one equation for each unknown",
+    )
+
+
+def _count(system: System) -> str:
+    unknowns = [u for u in unknowns_of(system.survey) if u not in system.observed]
+    equations = counted(len(system.equations), "equation")
+    return f"{equations} for {counted(len(unknowns), 'unknown')}: {listed(unknowns)}"
+
+
+def _idle(system: System, i: int) -> Fault:
+    return Fault(
+        "This equation names no unknown: it determines nothing.",
+        **place(system, system.equations[i]),
+        expected="an equation for an unknown, a function of time",
+        received=_count(system),
+        causes=[
+            "a quantity in it was declared with sm.parameter, and should be an unknown",
+            "its unknowns cancelled out",
+            "it sets a parameter",
+        ],
+        cure="declare what it determines with sm.unknown; set a parameter in System(values=...)",
+    )
+
+
+def _missing(system: System, match: Match, unknown: Any) -> Fault:
+    name, top = text(unknown), text(match.top(unknown))
+    if unknown in match.orders:
+        causes = [f"its equation was forgotten, and {top} only stands in others"]
+        cure = f"add Eq({top}, ...)"
+    else:
+        causes = [
+            "its equation was forgotten",
+            f"{name} is a constant: declare it with sm.parameter",
+            f"{name} is a known input: declare it with sm.forcing",
+        ]
+        cure = f"add Eq(D({name}), ...), or Eq({name}, ...) if it follows from the other unknowns"
+    return Fault(
+        f"The unknown {name} has no equation.",
+        **place(system, system.survey.unknowns[unknown]),
+        expected="one equation for each unknown",
+        received=_count(system),
+        causes=causes,
+        cure=cure,
+    )
+
+
+def _twice(system: System, match: Match, i: int) -> Fault:
+    thing, first = match.twice[i]
+    if first is None:
+        other = f"observed={{{name_of(thing)}: {text(system.observed[thing])}}}"
+    else:
+        other = f"{system.equations[first]}, written at {system.equations[first].origin}"
+    causes = ["one of them is left over from an earlier version"]
+    if match.missing:
+        causes.insert(0, f"it was meant for {listed(match.missing)}, still without an equation")
+    return Fault(
+        f"{text(thing)} is determined twice.",
+        **place(system, system.equations[i]),
+        expected=f"one equation for {text(thing)}",
+        received=f"this one, and {other}",
+        causes=causes,
+        cure="remove one of the two, or write it for another unknown",
+    )
+
+
+def _rated(system: System, match: Match, unknown: Any) -> Fault:
+    defining = match.definitions[unknown]
+    where = ("observed", unknown) if defining is None else system.equations[defining]
+    top = match.top(unknown)
+    user = next(e for e, r in zip(system.equations, system.survey.rates, strict=True) if top in r)
+    return Fault(
+        f"{text(unknown)} is given by an explicit expression, but {text(top)} stands in an equation.",
+        **place(system, where),
+        culprit=f"{text(top)} in {user}, written at {user.origin}",
+        expected=f"{text(unknown)} given by an expression and never differentiated, "
+        "or given by its rate",
+        causes=["the rate of a quantity that follows from the others was wanted"],
+        cure=f"write the expression itself inside D(...) instead of {text(top)}: "
+        "the derivative is then carried out",
+    )
+
+
+def _surplus(system: System, match: Match, i: int) -> Fault:
+    tops = match.tops[i]
+    owners = dict.fromkeys(match.owner[top] for top in tops if top in match.owner)
+    others = [f"{system.equations[j]} ({system.equations[j].origin})" for j in owners]
+    return Fault(
+        f"This equation is one too many: other equations determine {listed(tops)} already.",
+        **place(system, system.equations[i]),
+        expected="one equation for each highest derivative",
+        received="; ".join(others),
+        causes=["it follows from the others", "it should hold the derivative of another unknown"],
+        cure="remove one of these equations, or write it for another unknown",
+    )
+
+
+def _algebraic(system: System, match: Match, i: int) -> Fault:
+    mentions = system.survey.mentions[i]
+    names = [u for u in system.survey.unknowns if u in mentions]
+    unknown = match.implicit[i]
+    if unknown is None:
+        summary = f"This equation is a constraint between {listed(names)}, which others determine."
+        if len(names) == 1:
+            summary = f"This equation is a constraint on {listed(names)}, which others determine."
+        cure = (
+            "remove it if it follows from the others; or use coordinates in which it always holds"
+        )
+        causes = [
+            "it is a conserved quantity of the other equations",
+            "an unknown in it is missing",
+        ]
+        if match.missing:
+            causes.insert(0, f"it fixes {listed(match.missing)} through the other equations")
+    else:
+        name = text(unknown)
+        summary = f"This equation gives {name} only implicitly."
+        causes = [f"{name} cannot be isolated", "an unknown's rate D(...) was forgotten"]
+        cure = (
+            f"solve it by hand, Eq({name}, ...); or let {name} relax to it quickly, "
+            f"Eq(D({name}), rate*(...)) with a large rate"
+        )
+    return Fault(
+        summary,
+        **place(system, system.equations[i]),
+        expected="a differential equation, Eq(D(x), ...), or a definition, Eq(z, ...)",
+        received="an algebraic equation; differential-algebraic systems are not compiled yet",
+        causes=causes,
+        cure=cure,
+    )
+
+
+def _other_rate(system: System, rate: sympy.Derivative) -> Fault:
+    where = place(system, system.survey.other_rates[rate])
+    others = [s for s in rate.variables if s != t]
+    if not others:
+        return Fault(
+            f"{text(rate)} is the rate of an expression, left as it is.",
+            **where,
+            culprit=text(rate),
+            expected="rates of unknowns",
+            causes=["it was written with sympy.Derivative or diff(..., evaluate=False)"],
+            cure=f"write sm.D({text(rate.expr)}), or call .doit(): the derivative is carried out",
+        )
+    twin = next((s for s in others if s.name == t.name), None)
+    if twin is not None:
+        return Fault(
+            f"{text(rate)} is a derivative by another symbol of the name t.",
+            **where,
+            culprit=text(rate),
+            expected="the time of this package, sm.t, which is sympy.Symbol('t')",
+            received="a symbol t that was declared with other assumptions",
+            cure="import t from sciml, and use it everywhere",
+        )
+    causes = ["the equation is a partial differential equation"]
+    cure = (
+        "discretise it in space: an unknown with a shape, and sm.roll or slices of it for "
+        "the neighbours"
+    )
+    if strange := [s for s in others if s not in rate.expr.args]:
+        causes = [f"{text(rate.expr)} is not a function of {listed(strange)}"]
+        cure = f"write D({text(rate.expr)}) for the rate in time"
+    return Fault(
+        f"{text(rate)} is a derivative by {listed(others)}, not by time.",
+        **where,
+        culprit=text(rate),
+        expected="derivatives by time alone, D(x) or D(x, 2)",
+        received="a partial derivative; partial differential equations are not compiled yet",
+        causes=causes,
+        cure=cure,
+    )

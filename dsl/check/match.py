@@ -1,0 +1,209 @@
+"""Which equation determines which unknown: what the families of checks have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+from sympy.core.function import AppliedUndef
+
+from .._arrays import Index
+from .._equations import Equation
+from .._symbols import t
+from .._system import Survey, System
+
+Top = Any  # the highest derivative of an unknown; the unknown itself where it is algebraic
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Match:
+    """Equations and unknowns, matched; equations are given by their place in the system.
+
+    Fields
+      definitions: for each unknown that an explicit equation or `observed` defines, the place of
+        that equation (None for `observed`).
+      orders: the order of each other unknown that is differentiated.
+      highest: its derivative of that order.
+      tops: for each equation that is no definition, the highest derivatives in it, in order.
+      owner: for each highest derivative, the equation that determines it.
+      rated: those of `definitions` whose derivative the other equations use.
+      elements: for the highest derivative of an array, the equations of its elements.
+      twice: equations of something that another one, also given, determines already.
+      surplus: equations with highest derivatives that others determine already.
+      implicit: algebraic equations with the unknown that they could be solved for (or None).
+      missing: unknowns without an equation.
+      idle: equations without any unknown.
+    """
+
+    definitions: dict[Any, int | None]
+    orders: dict[Any, int]
+    highest: dict[Any, Top]
+    tops: dict[int, list[Top]]
+    rated: list[Any] = dataclasses.field(default_factory=list)
+    owner: dict[Top, int] = dataclasses.field(default_factory=dict)
+    elements: dict[Top, list[int]] = dataclasses.field(default_factory=dict)
+    twice: dict[int, tuple[Any, int | None]] = dataclasses.field(default_factory=dict)
+    surplus: list[int] = dataclasses.field(default_factory=list)
+    implicit: dict[int, Any] = dataclasses.field(default_factory=dict)
+    missing: list[Any] = dataclasses.field(default_factory=list)
+    idle: list[int] = dataclasses.field(default_factory=list)
+
+    def top(self, unknown: Any) -> Top:
+        """The highest derivative of an unknown; itself, if it has none."""
+        return self.highest.get(unknown, unknown)
+
+
+def match(system: System) -> Match:
+    """Matches the equations of a system to the unknowns that they determine."""
+    survey = system.survey
+    definitions = _definitions(system)
+    defining = set(definitions.values())
+    rest = [i for i in range(len(system.equations)) if i not in defining]
+    orders: dict[Any, int] = {}
+    highest: dict[Any, Top] = {}
+    for i in rest:
+        for rate in survey.rates[i]:
+            order = int(rate.derivative_count)
+            if order > orders.get(rate.expr, 0):
+                orders[rate.expr], highest[rate.expr] = order, rate
+    tops = {i: _tops(survey.rates[i], highest) for i in rest}
+    result = Match(definitions, orders, highest, tops)
+    _find_rated(system, result)
+    coupled, algebraic = _single(system, result)
+    _match_coupled(result, coupled)
+    _match_algebraic(survey, result, algebraic)
+    solved = {*definitions, *result.implicit.values()}
+    for unknown in unknowns_of(survey):
+        if unknown not in solved and highest(unknown, orders) not in result.owner:
+            result.missing.append(unknown)
+    return result
+
+
+def unknowns_of(survey: Survey) -> list[Any]:
+    """The unknowns that are functions of time and are named outside of given values."""
+    return [
+        unknown
+        for unknown, where in survey.unknowns.items()
+        if unknown.args == (t,) and (isinstance(where, Equation) or where[0] == "observed")
+    ]
+
+
+def element_of(equation: Equation, top: Top) -> bool:
+    """Whether an equation gives one element (or slice) of a highest derivative: ``D(u)[0] = 1``."""
+    sides = (equation.lhs, equation.rhs)
+    return any(isinstance(side, Index) and side.args[0] == top for side in sides)
+
+
+def _definitions(system: System) -> dict[Any, int | None]:
+    """Explicit algebraic equations, by the rule of the compiler's pass `extract_definitions`."""
+    survey = system.survey
+    found: dict[Any, int | None] = {k: None for k in system.observed if isinstance(k, AppliedUndef)}
+    for i, (equation, sides) in enumerate(zip(system.equations, survey.sides, strict=True)):
+        for side, others in ((equation.lhs, sides[1]), (equation.rhs, sides[0])):
+            explicit = isinstance(side, AppliedUndef) and side not in survey.orders
+            if explicit and side not in found and side not in others:
+                found[side] = i
+                break
+    return found
+
+
+def _tops(rates: set[Any], highest: dict[Any, Top]) -> list[Top]:
+    found = [rate for rate in rates if highest[rate.expr] == rate]
+    return sorted(found, key=lambda rate: rate.expr.func.__name__) if len(found) > 1 else found
+
+
+def _find_rated(system: System, result: Match) -> None:
+    """Explicit equations ``z = ...`` though D(z) is used elsewhere: z counts as defined."""
+    alone = {tops[0] for tops in result.tops.values() if len(tops) == 1}
+    for i in [i for i, tops in result.tops.items() if not tops]:
+        equation, sides = system.equations[i], system.survey.sides[i]
+        for side, others in ((equation.lhs, sides[1]), (equation.rhs, sides[0])):
+            explicit = side in result.orders and side not in others
+            if explicit and result.top(side) not in alone:
+                if side not in result.definitions:
+                    result.definitions[side] = i
+                    del result.tops[i]
+                break
+    differentiated = [unknown for unknown in result.definitions if unknown in result.orders]
+    hidden = {result.top(unknown): unknown for unknown in differentiated}
+    hidden = {top: unknown for top, unknown in hidden.items() if top not in alone}
+    result.rated.extend(hidden.values())
+    if hidden:
+        for i, tops in result.tops.items():
+            result.tops[i] = [top for top in tops if top not in hidden]
+
+
+def _single(system: System, result: Match) -> tuple[list[int], list[int]]:
+    """Matches equations with one highest derivative; returns the coupled and the algebraic ones."""
+    coupled, algebraic = [], []
+    for i, tops in result.tops.items():
+        if len(tops) > 1:
+            coupled.append(i)
+        elif not tops:
+            (algebraic if system.survey.mentions[i] else result.idle).append(i)
+        elif element_of(system.equations[i], tops[0]):
+            result.elements.setdefault(tops[0], []).append(i)
+        elif tops[0] in result.owner:
+            result.twice[i] = tops[0], result.owner[tops[0]]
+        else:
+            result.owner[tops[0]] = i
+    for top, places in result.elements.items():
+        result.owner.setdefault(top, places[0])
+    for unknown in result.definitions:
+        top = result.top(unknown)
+        if top in result.owner:
+            result.twice[result.owner[top]] = unknown, None
+    bare = _bare(system, algebraic, result)
+    result.twice.update(bare)
+    return coupled, [i for i in algebraic if i not in bare]
+
+
+def _bare(system: System, algebraic: list[int], result: Match) -> dict[int, tuple]:
+    """Algebraic equations ``x = ...`` of something that is determined already."""
+    found = {}
+    for i in algebraic:
+        equation = system.equations[i]
+        for side in (equation.lhs, equation.rhs):
+            if not isinstance(side, AppliedUndef):
+                continue
+            top = result.top(side)
+            if side in result.definitions:
+                found[i] = side, result.definitions[side]
+            elif top in result.owner:
+                found[i] = side, result.owner[top]
+    return found
+
+
+def _match_coupled(result: Match, coupled: list[int]) -> None:
+    tops = [result.tops[i] for i in coupled]
+    columns = list(dict.fromkeys(h for row in tops for h in row if h not in result.owner))
+    matched = _maximum(tops, columns)
+    for i, top in zip(coupled, matched, strict=True):
+        if top is None:
+            result.surplus.append(i)
+        else:
+            result.owner[top] = i
+
+
+def _match_algebraic(survey: Survey, result: Match, algebraic: list[int]) -> None:
+    known = {*result.definitions, *result.orders}
+    columns = [u for u in unknowns_of(survey) if u not in known] if algebraic else []
+    matched = _maximum([survey.mentions[i] for i in algebraic], columns)
+    result.implicit.update(zip(algebraic, matched, strict=True))
+
+
+def _maximum(rows: Sequence[Any], columns: list[Any]) -> list[Any]:
+    """For each row, a set of things, the column it is matched to, or None."""
+    number = {column: j for j, column in enumerate(columns)}
+    pairs = [(i, number[c]) for i, row in enumerate(rows) for c in row if c in number]
+    if not pairs:
+        return [None] * len(rows)
+    places = np.array(sorted(pairs), int).T
+    shape = (len(rows), len(columns))
+    incidence = csr_array((np.ones(len(pairs)), tuple(places)), shape=shape)
+    matched = maximum_bipartite_matching(incidence, perm_type="column")
+    return [None if j < 0 else columns[j] for j in matched]

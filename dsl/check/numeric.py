@@ -1,0 +1,170 @@
+"""Given numbers: whether a value is one, of the right shape, finite and within bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import sympy
+
+from .._arrays import shape_of
+from .._errors import Fault, ShapeError
+from .describe import shown
+
+Shape = tuple[int, ...]
+
+
+def is_expression(value: Any) -> bool:
+    """Whether a value is computed from other symbols."""
+    return isinstance(value, sympy.Expr) and not value.is_number
+
+
+def numbers(value: Any) -> np.ndarray | str:
+    """A value as an array of numbers, or else what it is instead."""
+    if isinstance(value, sympy.Basic):
+        return _number(value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        return "rows of different lengths"
+    if array.dtype.kind == "O":
+        entries = [_number(v) for v in array.flat]
+        wrong = [e for e in entries if isinstance(e, str)]
+        if wrong:
+            return wrong[0] if not array.shape else f"a list that holds {wrong[0]}"
+        return np.reshape(np.array(entries, float), array.shape)
+    if array.dtype.kind == "c":
+        return "complex numbers" if array.shape else f"the complex number {value}"
+    if array.dtype.kind in "USMmT":
+        return (
+            f"the text {value!r}" if isinstance(value, str) else f"entries like {array.flat[0]!r}"
+        )
+    return np.asarray(value, float)
+
+
+def _number(value: Any) -> np.ndarray | str:
+    if isinstance(value, sympy.Basic) and not getattr(value, "is_number", False):
+        return f"the expression {shown(value)}"
+    try:
+        return np.asarray(float(value))
+    except (TypeError, ValueError, OverflowError):
+        if isinstance(value, sympy.Basic):
+            return f"the complex number {shown(value)}"
+        return repr(value) if value is None else f"a {type(value).__name__}"
+
+
+def number_fault(
+    what: str,
+    value: Any,
+    shape: Shape,
+    *,
+    finite: bool,
+    bounds: tuple[float, float] | None,
+    where: dict[str, str],
+) -> Fault | None:
+    """The first thing that is wrong with the number or array `value`, called `what`."""
+    if isinstance(value, jax.core.Tracer):
+        return shape_fault(what, value.shape, shape, where=where)
+    array = numbers(value)
+    if isinstance(array, str):
+        return Fault(
+            f"{what} is not a number.",
+            **where,
+            expected=f"a number or an array of shape {shape}" if shape else "a real number",
+            received=array,
+            causes=["it was read as text, or holds symbols"],
+            cure="give numbers; join expressions by sm.stack([...])",
+        )
+    if fault := shape_fault(what, array.shape, shape, where=where):
+        return fault
+    bad = ~np.isfinite(array) if finite else np.isnan(array)
+    if np.any(bad):
+        return Fault(
+            f"{what} is not {'finite' if finite else 'a number'}.",
+            **where,
+            expected="finite numbers" if shape else "a finite number",
+            received=_first(array, bad),
+            causes=["the data it was computed from have gaps", "a division by zero"],
+            cure="give a finite number, or leave it out and let sm.fit estimate it"
+            if not shape
+            else "fill the gaps, or leave it out and let sm.fit estimate it",
+        )
+    return None if bounds is None else bounds_fault(what, array, bounds, where=where)
+
+
+def shape_fault(what: str, received: Shape, shape: Shape, *, where: dict[str, str]) -> Fault | None:
+    """The fault of a value whose shape does not broadcast to the declared one."""
+    if _fits(received, shape):
+        return None
+    return Fault(
+        f"{what} has the wrong shape.",
+        **where,
+        expected=f"shape {shape}, or one number for all elements" if shape else "one number",
+        received=f"shape {received}",
+        causes=[f"the symbol was not declared with shape={_short(received)}"],
+        cure=f"declare it with shape={_short(received)}, or give a value of shape {shape}"
+        if shape
+        else f"declare it with shape={_short(received)}, or give one number",
+    )
+
+
+def expression_fault(
+    what: str, value: sympy.Expr, shape: Shape, *, where: dict[str, str]
+) -> Fault | None:
+    """The fault of an expression whose shape does not broadcast to the declared one."""
+    try:
+        received = shape_of(value)
+    except ShapeError as error:
+        return Fault(
+            f"{what} cannot be computed.",
+            **where,
+            received=str(error),
+            cure="make the shapes in it agree",
+        )
+    return shape_fault(what, received, shape, where=where)
+
+
+def bounds_fault(
+    what: str, array: np.ndarray, bounds: tuple[float, float], *, where: dict[str, str]
+) -> Fault | None:
+    """The fault of a number outside its bounds."""
+    lower, upper = bounds
+    outside = (array < lower) | (array > upper)
+    if not np.any(outside):
+        return None
+    return Fault(
+        f"{what} is outside its bounds.",
+        **where,
+        expected=_range(lower, upper),
+        received=_first(array, outside),
+        causes=["it is given in another unit than the bounds"],
+        cure="correct the value, or declare wider bounds",
+    )
+
+
+def _fits(received: Shape, shape: Shape) -> bool:
+    try:
+        return np.broadcast_shapes(received, shape) == shape
+    except ValueError:
+        return False
+
+
+def _range(lower: float, upper: float) -> str:
+    if np.isinf(lower):
+        return f"at most {upper:g}"
+    return f"at least {lower:g}" if np.isinf(upper) else f"from {lower:g} to {upper:g}"
+
+
+def _short(shape: Shape) -> str:
+    return str(shape[0] if len(shape) == 1 else shape)
+
+
+def _first(array: np.ndarray, wrong: np.ndarray) -> str:
+    """The first wrong element and its value."""
+    if not array.shape:
+        return f"{float(array):.6g}"
+    places = np.argwhere(wrong)
+    where = ", ".join(str(i) for i in places[0])
+    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
+    return f"{array[tuple(places[0])]:.6g} at [{where}]{more}"

@@ -1,0 +1,9 @@
+"""Training: models from data."""
+
+from ._fit import fit as fit
+from ._result import Estimate as Estimate, Fit as Fit
+from ._strategies import (
+    Collocation as Collocation,
+    GrowingHorizon as GrowingHorizon,
+    MultipleShooting as MultipleShooting,
+)
