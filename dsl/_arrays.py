@@ -113,12 +113,14 @@ class Index(ArrayNode):
 
     def __new__(cls, operand: sympy.Expr, key: Static) -> Index:
         self = super().__new__(cls, operand, key)
+        shape = shape_of(operand)
         try:
-            self.shape = np.empty(shape_of(operand))[thaw_key(key.value)].shape
+            self.shape = np.broadcast_to(np.zeros(()), shape)[thaw_key(key.value)].shape
         except IndexError:
-            raise ShapeError(
-                f"{operand}[{_key_text(key.value)}] is outside the shape {shape_of(operand)}"
-            ) from None
+            place = f"is outside the shape {shape} of {operand}"
+            if not shape:
+                place = f"is no element: {operand} is a scalar; declare it with a shape, or drop it"
+            raise ShapeError(f"{operand}[{_key_text(key.value)}] {place}") from None
         return self
 
     def _sympystr(self, printer: Any) -> str:
@@ -222,7 +224,10 @@ class Stack(_Named):
         try:
             shape = np.broadcast_shapes(*(shape_of(a) for a in operands))
         except ValueError:
-            raise ShapeError(f"{self}: these shapes cannot be stacked") from None
+            shapes = ", ".join(str(shape_of(a)) for a in operands)
+            raise ShapeError(
+                f"{self}: the shapes {shapes} cannot be stacked; all must be the same"
+            ) from None
         self.shape = (len(operands), *shape)
         return self
 
@@ -236,7 +241,10 @@ class Concatenate(_Named):
         self = super().__new__(cls, *operands)
         shapes = [shape_of(a) for a in operands]
         if any(not s or s[1:] != shapes[0][1:] for s in shapes):
-            raise ShapeError(f"{self}: shapes {shapes} differ beyond their first axis")
+            raise ShapeError(
+                f"{self}: the shapes {', '.join(map(str, shapes))} cannot be joined; they must be "
+                "the same beyond the first axis (a scalar x is joined as sm.stack([x]))"
+            )
         self.shape = (sum(s[0] for s in shapes), *shapes[0][1:])
         return self
 
@@ -308,9 +316,29 @@ def constant(array: Any, name: str = "") -> ConstantArray:
 
 def as_expression(value: Any) -> sympy.Expr:
     """A number, array or expression as an expression."""
+    if isinstance(value, str):
+        raise DeclarationError(
+            f"{value!r} is text: write the expression with symbols, not in quotation marks"
+        )
+    if isinstance(value, (list, tuple)) and _holds_expressions(value):
+        raise DeclarationError(
+            f"{value!r} is a list of expressions: join them with sm.stack([...])"
+        )
     if isinstance(value, (np.ndarray, list, tuple)) and np.ndim(value) > 0:
         return constant(value)
-    return sympy.sympify(value)
+    expression = sympy.sympify(value)
+    if not isinstance(expression, sympy.Expr):
+        raise DeclarationError(f"{value!r} is not an expression of symbols and numbers")
+    return expression
+
+
+def _holds_expressions(items: Sequence[Any]) -> bool:
+    return any(
+        _holds_expressions(item)
+        if isinstance(item, (list, tuple))
+        else isinstance(item, sympy.Expr) and not item.is_number
+        for item in items
+    )
 
 
 def index(array: Any, key: Any) -> sympy.Expr:
@@ -424,16 +452,24 @@ def _freeze_key(operand: sympy.Expr, key: Any) -> tuple:
     frozen: list[Any] = []
     for item in items:
         if isinstance(item, slice):
+            parts = (item.start, item.stop, item.step)
+            if any(not (part is None or isinstance(part, (int, np.integer))) for part in parts):
+                raise DeclarationError(_index_text(operand, ":".join(map(str, parts[:2]))))
             frozen.append(("slice", item.start, item.stop, item.step))
         elif item is None or item is Ellipsis:
             frozen.append(item)
         elif isinstance(item, (int, np.integer, sympy.Integer)):
             frozen.append(int(item))
         else:
-            raise DeclarationError(
-                f"{operand}[{item!r}]: an index is an integer, a slice, None or ..., not a symbol"
-            )
+            raise DeclarationError(_index_text(operand, repr(item)))
     return tuple(frozen)
+
+
+def _index_text(operand: sympy.Expr, key: str) -> str:
+    return (
+        f"{operand}[{key}]: an index is a whole number, a slice of them, None or ...; "
+        "several elements that are no slice are taken with sm.stack"
+    )
 
 
 def thaw_key(key: tuple) -> tuple:
@@ -449,4 +485,3 @@ def _key_text(key: tuple) -> str:
         return "..." if item is Ellipsis else str(item)
 
     return ", ".join(text(item) for item in key)
-

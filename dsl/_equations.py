@@ -52,15 +52,13 @@ def Eq(lhs: Any, rhs: Any = 0, *, origin: Origin | None = None) -> Equation:
     sides = []
     for side in (lhs, rhs):
         try:
-            expression = as_expression(side)
+            sides.append(as_expression(side))
+        except DeclarationError as error:
+            raise DeclarationError(f"Eq at {origin}: {error}") from None
         except (sympy.SympifyError, TypeError, ValueError):
-            expression = None
-        if not isinstance(expression, sympy.Expr):
             raise DeclarationError(
-                f"{side!r} at {origin} is not an expression: an equation has two sides made of "
-                "symbols and numbers, Eq(D(x), -x)"
-            )
-        sides.append(expression)
+                f"Eq at {origin}: {side!r} is not an expression of symbols and numbers"
+            ) from None
     return Equation(*sides, origin)
 
 
@@ -76,6 +74,11 @@ def as_equations(items: Iterable[Any]) -> tuple[Equation, ...]:
             found.extend(Eq(entry, 0) for entry in item)
         elif isinstance(item, Iterable) and not isinstance(item, (str, Mapping)):
             found.extend(as_equations(item))
+        elif isinstance(item, (bool, sympy.logic.boolalg.BooleanAtom)):
+            raise DeclarationError(
+                f"an equation was evaluated to {item}: write sm.Eq(left, right), which keeps both "
+                "sides as they are; neither == nor sympy.Eq does"
+            )
         else:
             raise DeclarationError(
                 f"{item!r} is not an equation: a System takes Eq(left, right), and lists of them"

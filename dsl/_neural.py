@@ -42,7 +42,10 @@ class Neural(sympy.Atom):
 
     def __call__(self, *arguments: Any) -> NeuralCall:
         if not arguments:
-            raise DeclarationError(f"{self.name}() was called without arguments")
+            raise DeclarationError(
+                f"{self.name}() was called without arguments: write {self.name}(x, ...), or "
+                f"{self.name}(t) for a function of time"
+            )
         return NeuralCall(self, *(as_expression(a) for a in arguments))
 
     def _sympystr(self, printer: Any) -> str:
@@ -110,7 +113,9 @@ def neural(
     """
     _check_name(name)
     if not callable(module):
-        raise DeclarationError(f"{name}: a network is callable, {type(module).__name__} is not")
+        raise DeclarationError(
+            f"{name}: a network is an Equinox module or another callable; {module!r} is neither"
+        )
     return Neural(name, module, pointwise, trainable)
 
 
@@ -217,6 +222,14 @@ def call_module(module: Callable, convention: str, pointwise: bool, *arguments: 
     return module(*arguments)
 
 
+def call_each(module: Callable, convention: str, *arguments: Any) -> Any:
+    """The outputs at each of several points, one after the other in one vector."""
+    arguments = [jnp.ravel(a) for a in jnp.broadcast_arrays(*arguments)]
+    dtype = jnp.result_type(*arguments)
+    single = lambda *point: call_module(module, convention, False, *point)  # noqa: E731
+    return jnp.ravel(jax.vmap(single)(*(a.astype(dtype) for a in arguments)))
+
+
 def _called(
     network: Neural, arguments: tuple[sympy.Expr, ...], shapes: list[tuple[int, ...]]
 ) -> tuple[str, tuple[int, ...]]:
@@ -235,10 +248,21 @@ def _called(
     wanted = 1 if wanted == "scalar" else wanted
     size = sum(int(np.prod(s)) for s in shapes)
     call_text = f"{network.name}({', '.join(str(a) for a in arguments)})"
+    arity = _arity(network.module)
+    if arity not in (None, 1, len(arguments)):
+        raise ShapeError(
+            f"{call_text}: {network.name} takes {arity} arguments, not {len(arguments)}"
+        )
     if isinstance(wanted, int) and wanted != size:
         plural = "input" if wanted == 1 else "inputs"
-        raise ShapeError(f"{call_text}: the network {network.name} takes {wanted} {plural}, not {size}")
-    raise ShapeError(f"{call_text} failed on inputs of shape {shapes}: {failures[0]}")
+        raise ShapeError(
+            f"{call_text}: the network {network.name} takes {wanted} {plural}, not {size}"
+        )
+    received = ", ".join(map(str, shapes))
+    raise ShapeError(
+        f"{call_text}: {network.name} cannot be called with inputs of shape {received}; its module "
+        f"raised: {failures[0]}"
+    )
 
 
 def _output(network: Neural, shapes: list[tuple[int, ...]], convention: str) -> Any:

@@ -98,10 +98,10 @@ class Parameter(ArrayOperators, sympy.Symbol):
         **assumptions: Any,
     ) -> Parameter:
         self = sympy.Symbol.__xnew__(cls, name, **{"real": True, **assumptions})
-        self.value = _frozen(value)
+        self.value = _frozen(name, value)
         self.unit = unit
         self.bounds = None if bounds is None else (float(bounds[0]), float(bounds[1]))
-        self.guess = _frozen(guess)
+        self.guess = _frozen(name, guess)
         self.description = description
         self.shape = tuple(shape)
         return self
@@ -122,11 +122,21 @@ class Parameter(ArrayOperators, sympy.Symbol):
         return None
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(name: str, value: Any) -> Any:
     """A hashable copy of a number or nested sequence of numbers."""
-    if value is None or np.ndim(value) == 0:
-        return None if value is None else float(value)
-    return tuple(_frozen(item) for item in np.asarray(value, float))
+    if value is None:
+        return None
+    try:
+        return _nested(np.asarray(float(value) if isinstance(value, sympy.Expr) else value, float))
+    except (TypeError, ValueError):
+        raise DeclarationError(
+            f"{name}: a value or guess is a real number or an array of them, not {value!r}; "
+            "where it depends on other parameters, give it in System(values=...)"
+        ) from None
+
+
+def _nested(array: np.ndarray) -> Any:
+    return tuple(_nested(item) for item in array) if array.ndim else float(array)
 
 
 def D(expression: Any, *wrt: Any) -> sympy.Expr:
@@ -147,8 +157,15 @@ def D(expression: Any, *wrt: Any) -> sympy.Expr:
                 raise DeclarationError(f"D: the order of a derivative is 0 or more, not {item}")
             symbol = counts.pop()[0] if counts else t
             counts.append((symbol, int(item)))
+        elif isinstance(item, sympy.Expr) and item._diff_wrt:
+            counts.append((item, 1))
         else:
-            counts.append((sympy.sympify(item), 1))
+            raise DeclarationError(
+                f"D: a derivative is taken by a symbol, as t or a coordinate, not by {item!r}; "
+                "an order is a whole number, D(x, 2)"
+            )
+    if isinstance(expression, str):
+        raise DeclarationError(f"D({expression!r}): give the symbol itself, not its name")
     expression = sympy.sympify(expression)
     for symbol, order in counts:
         if order and isinstance(expression, (AppliedUndef, sympy.Derivative)):
@@ -190,7 +207,7 @@ def unknown(
         shape=shape,
         unit=unit,
         bounds=None if bounds is None else _as_bounds(name, bounds),
-        guess=_frozen(guess),
+        guess=_frozen(name, guess),
         description=description,
     )
     return cls(*(coordinates or (t,)))
@@ -227,8 +244,15 @@ def parameter(
     k
     """
     _check_name(name)
+    value, guess = _frozen(name, value), _frozen(name, guess)
     if shape is None:
         shape = np.shape(value if value is not None else 0.0 if guess is None else guess)
+    shape = _as_shape(name, shape)
+    for what, given in (("value", value), ("guess", guess)):
+        if given is not None and not _broadcasts(np.shape(given), shape):
+            raise DeclarationError(
+                f"{name}: the {what} has shape {np.shape(given)}, but the shape declared is {shape}"
+            )
     return Parameter(
         name,
         value=value,
@@ -236,7 +260,7 @@ def parameter(
         bounds=None if bounds is None else _as_bounds(name, bounds),
         guess=guess,
         description=description,
-        shape=_as_shape(name, shape),
+        shape=shape,
     )
 
 
@@ -268,19 +292,30 @@ def _check_name(name: Any) -> None:
 
 
 def _as_shape(name: str, shape: Any) -> tuple[int, ...]:
-    shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    if any(int(n) != n or n < 1 for n in shape):
-        raise DeclarationError(f"{name}: a shape holds positive whole numbers, not {shape}")
-    return tuple(int(n) for n in shape)
+    lengths = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    if any(not isinstance(n, (int, np.integer)) or n < 1 for n in lengths):
+        raise DeclarationError(
+            f"{name}: a shape is a positive whole number or a tuple of them, not {shape!r}"
+        )
+    return tuple(int(n) for n in lengths)
+
+
+def _broadcasts(given: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(given, shape) == shape
+    except ValueError:
+        return False
 
 
 def _as_bounds(name: str, bounds: Any) -> tuple[float, float]:
     try:
         lower, upper = bounds
+        lower = -np.inf if lower is None else float(lower)
+        upper = np.inf if upper is None else float(upper)
     except (TypeError, ValueError):
-        raise DeclarationError(f"{name}: bounds are (lower, upper), not {bounds!r}") from None
-    lower = -np.inf if lower is None else float(lower)
-    upper = np.inf if upper is None else float(upper)
+        raise DeclarationError(
+            f"{name}: bounds are two numbers, (lower, upper), None for no bound, not {bounds!r}"
+        ) from None
     if not lower < upper:
         raise DeclarationError(f"{name}: the lower bound {lower} is not below the upper {upper}")
     return lower, upper

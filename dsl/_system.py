@@ -102,7 +102,9 @@ class System:
         """
         fields = ("equations", "initial", "values", "observed", "name", "origin")
         if unknown := set(changes) - set(fields):
-            raise DeclarationError(f"a System has no field {sorted(unknown)[0]!r}: it has {fields}")
+            raise DeclarationError(
+                f"a System has no field {sorted(unknown)[0]!r}: it has {', '.join(fields)}"
+            )
         merged = {}
         for field in fields[1:]:
             old = getattr(self, field)
@@ -287,6 +289,8 @@ def _mapping(field: str, given: Any) -> Mapping[Any, Any]:
 def _sympified(value: Any) -> sympy.Expr:
     try:
         return as_expression(value)
+    except DeclarationError as error:
+        raise DeclarationError(f"observed: {error}") from None
     except (sympy.SympifyError, TypeError, ValueError):
         raise DeclarationError(f"observed: {value!r} is not an expression") from None
 
@@ -300,8 +304,8 @@ def _merge(field: str, mine: Mapping, theirs: Mapping) -> dict:
             merged[key] = value
         elif not _same(mine[twin], value):
             raise DeclarationError(
-                f"the two systems give {name_of(key)} different {field}: {mine[twin]} and {value}; "
-                f"settle it with system.replace({field}={{...}}) on one of them first"
+                f"both systems give {name_of(key)} in {field}, one as {text(mine[twin])} and the "
+                f"other as {text(value)}: settle it with replace({field}={{...}}) on one of them"
             )
     return merged
 

@@ -16,14 +16,16 @@ from sciml.dsl import DeclarationError
 # |----------------|---------------|----------|----------------------------------------------------|
 # | nothing        | rtol > 1e-8   | Tsit5    | order 5, few stages: best at usual tolerances      |
 # | nothing        | rtol <= 1e-8  | Dopri8   | order 8: fewer evaluations where digits are many;  |
-# |                |               |          | local tolerances 100 times tighter, so that the    |
+# |                |               |          | local tolerances 300 times tighter, so that the    |
 # |                |               |          | error at the end is about what was asked for       |
 # | "stiff"        | any           | Kvaerno5 | L-stable, stiffly accurate; a working root finder  |
-# | a solver       | any           | itself   | diffrax's broken default root finder is replaced   |
+# | a solver       | any           | itself   | diffrax's broken default root finder is replaced;  |
+# |                |               |          | constant steps dt0 if it does not estimate errors  |
 _TIGHT = 1e-8
-_LOCAL = 0.01  # of the asked tolerance, per step, for many digits
+_LOCAL = 0.003  # of the asked tolerance, per step, for many digits
 
 # | floating type | rtol | atol |
+_CONTROLLER = "diffrax.PIDController(rtol=1e-6, atol=1e-8)"
 _TOLERANCES = {"float64": (1e-6, 1e-8), "float32": (1e-4, 1e-6)}
 
 
@@ -38,22 +40,50 @@ def choose_solver(solver: Any, rtol: float) -> dfx.AbstractSolver:
         if solver != "stiff":
             raise DeclarationError(f'solver is None, "stiff" or a Diffrax solver, not {solver!r}')
         solver = dfx.Kvaerno5()
-    if not isinstance(solver, dfx.AbstractSolver):
-        raise DeclarationError(
-            f"solver is a Diffrax solver such as diffrax.Tsit5(), not {type(solver).__name__}"
-        )
+    _expect(solver, dfx.AbstractSolver, "solver", "a Diffrax solver", "diffrax.Tsit5()")
     return with_working_root_finder(solver)
 
 
 def choose_controller(
     controller: Any, solver: Any, rtol: float, atol: float
 ) -> dfx.AbstractStepSizeController:
-    """The step size controller by the table above; `solver` is what the user gave."""
+    """The step size controller by the table above; `solver` is what the user gave.
+
+    Raises `DeclarationError` for what is no controller, and for an adaptive one with a solver that
+    does not estimate its error.
+    """
+    constant = isinstance(solver, dfx.AbstractSolver) and not isinstance(
+        solver, dfx.AbstractAdaptiveSolver
+    )
     if controller is not None:
+        kind = dfx.AbstractStepSizeController
+        _expect(controller, kind, "stepsize_controller", "one of Diffrax's", _CONTROLLER)
+        if constant and isinstance(controller, dfx.PIDController):
+            raise DeclarationError(
+                f"{type(solver).__name__} does not estimate its error, so that its steps cannot be "
+                "adapted: leave stepsize_controller away and give dt0=..., or take diffrax.Tsit5()"
+            )
         return controller
+    if constant:
+        return dfx.ConstantStepSize()
     if solver is None and rtol <= _TIGHT:
         return dfx.PIDController(rtol=max(rtol * _LOCAL, 1e-14), atol=atol * _LOCAL)
     return dfx.PIDController(rtol=rtol, atol=atol)
+
+
+def choose_adjoint(adjoint: Any) -> dfx.AbstractAdjoint:
+    """How derivatives go through the solve: by checkpoints in reverse mode, if nothing is given."""
+    if adjoint is None:
+        return dfx.RecursiveCheckpointAdjoint()
+    _expect(adjoint, dfx.AbstractAdjoint, "adjoint", "one of Diffrax's", "diffrax.DirectAdjoint()")
+    return adjoint
+
+
+def _expect(given: Any, kind: type, option: str, what: str, example: str) -> None:
+    if isinstance(given, kind):
+        return
+    received = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+    raise DeclarationError(f"{option} is {what}, such as {example}, not {received}")
 
 
 def with_working_root_finder(solver: dfx.AbstractSolver) -> dfx.AbstractSolver:
@@ -73,15 +103,36 @@ def with_working_root_finder(solver: dfx.AbstractSolver) -> dfx.AbstractSolver:
 def choose_tolerances(rtol: float | None, atol: float | None, dtype: Any) -> tuple[float, float]:
     """Relative and absolute tolerance; those not given follow from the floating type.
 
-    Warns where a tolerance is tighter than the type allows.
+    Warns where a tolerance is tighter than the type allows, and raises `DeclarationError` where it
+    is negative, no number, or both are zero.
     """
     default = _TOLERANCES[jnp.dtype(dtype).name]
-    rtol, atol = (d if g is None else float(g) for g, d in zip((rtol, atol), default, strict=True))
+    given = {"rtol": rtol, "atol": atol}
+    rtol, atol = (
+        d if g is None else as_number(name, g)
+        for (name, g), d in zip(given.items(), default, strict=True)
+    )
+    if not (rtol >= 0 and atol >= 0 and rtol + atol > 0):
+        raise DeclarationError(
+            f"rtol={rtol:g}, atol={atol:g}: tolerances are positive numbers, such as rtol=1e-6"
+        )
     smallest = float(jnp.finfo(dtype).eps)
-    if rtol < smallest and atol < smallest:
+    if 0 < rtol < smallest or max(rtol, atol) < smallest:
+        name = jnp.dtype(dtype).name
+        cure = "loosen them"
+        if name == "float32":
+            cure += " or enable float64 by jax.config.update('jax_enable_x64', True)"
         warnings.warn(
-            f"rtol={rtol:g} and atol={atol:g} are below the precision of {jnp.dtype(dtype).name} "
-            f"({smallest:.1e}): enable float64 by jax.config.update('jax_enable_x64', True)",
+            f"rtol={rtol:g} and atol={atol:g} ask for more than the precision of {name} "
+            f"({smallest:.1e}): {cure}",
             stacklevel=3,
         )
     return rtol, atol
+
+
+def as_number(name: str, value: Any) -> float:
+    """A number that the user gave for an option."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DeclarationError(f"{name} is a number, not {value!r}") from None

@@ -8,7 +8,7 @@ import diffrax as dfx
 import jax
 import numpy as np
 
-from sciml.dsl import Fault, Model, ModelError, SolveError
+from sciml.dsl import Fault, Model, ModelError, SolveError, State
 
 
 def is_traced(*trees: Any) -> bool:
@@ -44,48 +44,78 @@ def refuse_missing(model: Model) -> None:
         raise ModelError(faults, model.system.name)
 
 
-def diagnose(model: Model, raw: dfx.Solution, last: tuple[Any, Any]) -> SolveError | None:
+def diagnose(model: Model, raw: dfx.Solution, last_t: Any, last_y: Any) -> SolveError | None:
     """The error that a finished solve deserves, or None if it is good. Needs concrete values."""
-    time, state = float(np.asarray(last[0])[-1]), np.asarray(last[1])[-1]
+    time, state = float(last_t), np.asarray(last_y)
     good = raw.result == dfx.RESULTS.successful
     if bool(good) and np.all(np.isfinite(state)):
         return None
     steps = int(np.asarray(raw.stats["num_steps"]))
-    where = "" if not np.isfinite(time) else f" at t = {time:.6g}"
-    culprits = _culprits(model, time, state)
-    stopped = f"the solve stopped{where} after {steps} steps"
+    start = float(np.asarray(raw.t0))
+    reason, cure = _reason(model, time, state, elapsed=time - start)
+    head = f"the solve stopped at t = {time:.6g} after {steps} steps"
     if bool(raw.result == dfx.RESULTS.max_steps_reached):
-        reason = f"max_steps = {steps} was reached before the end; {culprits}"
-        cure = (
-            'if the solution blows up there, stop earlier; if it is stiff, use solver="stiff"; '
-            "if it is long, raise max_steps; or loosen rtol and atol"
-        )
-    elif not np.all(np.isfinite(state)):
-        reason = culprits
-        cure = (
-            "the model leaves the range in which its equations are defined, or grows without bound"
-        )
-    else:
-        reason = f"{dfx.RESULTS[raw.result]} {culprits}"
-        cure = "try another solver or tolerances; throw=False returns what was computed"
-    return SolveError(f"{stopped}: {reason}.\n  cure: {cure}")
+        head += ", all that max_steps allows"
+    elif not bool(good):
+        head += f" ({str(dfx.RESULTS[raw.result]).split('. ')[0].rstrip('.')})"
+    return SolveError(f"{head}: {reason}\n  cure: {cure}")
 
 
-def _culprits(model: Model, time: float, state: np.ndarray) -> str:
-    """The unknowns that are not finite, or the one that changes fastest for its size."""
-    bad = [p.name for p in model.states if not np.all(np.isfinite(state[p.slice]))]
+_NO_NUMBER = "look for square roots, logarithms, powers and divisions whose argument leaves its range"
+_LONG = (
+    'if it is stiff, use solver="stiff"; if it is long or oscillates, raise max_steps; or loosen '
+    "rtol and atol"
+)
+
+
+def _reason(model: Model, time: float, state: np.ndarray, *, elapsed: float) -> tuple[str, str]:
+    """What happened there, to which unknown, by which equation; and what to do."""
+    bad = _not_finite(model, state)
     if bad:
-        return f"{', '.join(bad)} became infinite or not a number"
-    if not np.isfinite(time):
-        return "no step was accepted"
-    rate = np.abs(np.asarray(model.vector_field(time, jax.numpy.asarray(state))))
-    if not np.all(np.isfinite(rate)):
-        names = [p.name for p in model.states if not np.all(np.isfinite(rate[p.slice]))]
-        return f"the rate of {', '.join(names)} became infinite or not a number"
-    speed = rate / (np.abs(state) + 1e-12 * (1 + np.max(np.abs(state))))
-    worst = int(np.argmax(speed))
+        return f"{_names(bad)} became infinite or not a number.{_equations(model, bad)}", (
+            "take smaller steps, adaptive ones, or an earlier end"
+        )
+    rate = np.asarray(model.vector_field(time, jax.numpy.asarray(state)))
+    if bad := _not_finite(model, rate):
+        said = f"the rate of {_names(bad)} is infinite or not a number there."
+        return said + _equations(model, bad), _NO_NUMBER
+    change = np.abs(rate) / (np.abs(state) + 1e-12 * (1 + np.max(np.abs(state))))
+    worst = int(np.argmax(change))
     piece = next(p for p in model.states if p.slice.start <= worst < p.slice.stop)
-    return (
-        f"{piece.name} changes fastest there: it is {state[worst]:.6g}, with the rate "
-        f"{np.asarray(rate)[worst]:.6g}"
-    )
+    value, slope = state[worst], rate[worst]
+    if value * slope > 0 and change[worst] * elapsed > _BLOWN_UP:
+        said = f"{piece.name} grows without bound: it is {value:.6g}, with the rate {slope:.6g}."
+        return said + _equations(model, [piece]), f"end before t = {time:.6g}, or mend the equation"
+    ahead = state + rate * 1e-6 * (elapsed or 1.0)
+    if bad := _not_finite(model, np.asarray(model.vector_field(time, jax.numpy.asarray(ahead)))):
+        said = f"the rate of {_names(bad)} is infinite or not a number just beyond."
+        return said + _equations(model, bad), _NO_NUMBER
+    said = f"{piece.name} changes fastest there: it is {value:.6g}, with the rate {slope:.6g}."
+    return said, _LONG
+
+
+_BLOWN_UP = 1e6  # growth rates times the time that has passed: a pole is near
+
+
+def _not_finite(model: Model, values: np.ndarray) -> list[State]:
+    return [p for p in model.states if not np.all(np.isfinite(values[p.slice]))]
+
+
+def _names(pieces: list[State]) -> str:
+    names = [p.name for p in pieces]
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return ", ".join(names[:_MOST]) + more
+
+
+_MOST = 6
+
+
+def _equations(model: Model, pieces: list[State]) -> str:
+    """The first equation that determines one of these unknowns, and where it was written."""
+    unknowns = [getattr(p.symbol, "expr", p.symbol) for p in pieces]
+    for equation in model.program.system.equations:
+        if getattr(equation.lhs, "expr", None) in unknowns:
+            text = str(equation)
+            short = text if len(text) < 200 else f"{text[:200]} ..."
+            return f"\n    {short}\n    written at {equation.origin}"
+    return ""

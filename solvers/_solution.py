@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import sympy
 from jaxtyping import Array, Float
+from sympy.logic.boolalg import Boolean
 
 from sciml.dsl import DeclarationError, Model
 
@@ -48,7 +49,8 @@ class Solution(eqx.Module):
     def __getitem__(self, expression: Any) -> Array:
         """Values of an expression at the saved times: ``sol[x]``, ``sol[x + y]``, ``sol["x"]``.
 
-        The shape is (time, ...) with the expression's own shape last; parameters have no time.
+        The shape is (time, ...) with the expression's own shape last; parameters have no time; the
+        axes of a batch, as `vmap` makes it, come first.
         Raises `DeclarationError` for a symbol that is not in the system.
         """
         return values_of(self.model, expression, self.ts, self.ys)
@@ -65,17 +67,28 @@ class Solution(eqx.Module):
             )
         ts = jnp.asarray(t, self.ys.dtype)
         if not is_traced(ts, self.interpolation):
-            ends = sorted((float(self.interpolation.t0), float(self.interpolation.t1)))
-            slack = 1e-6 * (ends[1] - ends[0])
-            if np.any(ts < ends[0] - slack) or np.any(ts > ends[1] + slack):
-                raise DeclarationError(f"t = {t} is outside the solved interval {tuple(ends)}")
-        flat = jax.vmap(self.interpolation.evaluate)(jnp.ravel(ts))
-        return Instants(self.model, ts, jnp.reshape(flat, (*ts.shape, flat.shape[-1])))
+            first, last = (np.asarray(end) for end in self.interval())
+            slack = 1e-6 * np.max(last - first)
+            if not (np.all(ts >= np.max(first) - slack) and np.all(ts <= np.min(last) + slack)):
+                span = (float(np.max(first)), float(np.min(last)))
+                raise DeclarationError(f"t = {t} is outside the solved interval {span}")
+        return _instants(self, ts)
+
+    def interval(self) -> tuple[Array, Array]:
+        """First and last time of the dense output."""
+        ends = lambda interpolation: (interpolation.t0, interpolation.t1)  # noqa: E731
+        for _ in range(_batch_axes(self.model)):
+            ends = eqx.filter_vmap(ends)
+        return ends(self.interpolation)
 
     def to_pandas(self) -> Any:
         """A DataFrame: one row for each time, one column for each scalar unknown or observed."""
         import pandas as pd
 
+        if _batch_axes(self.model):
+            raise DeclarationError(
+                "a batch of solutions is no table: use sol.to_xarray(), or its to_dataframe()"
+            )
         columns = {}
         for name, values in self._series().items():
             for key in np.ndindex(*values.shape[1:]):
@@ -84,18 +97,27 @@ class Solution(eqx.Module):
         return pd.DataFrame(columns, index=pd.Index(np.asarray(self.ts), name="t"))
 
     def to_xarray(self) -> Any:
-        """A Dataset over `t`, with the units and descriptions of the symbols as attributes."""
+        """A Dataset over `t`, with the units and descriptions of the symbols as attributes.
+
+        A batch, as `vmap` makes it, has the axes `batch_0`, ... before `t`.
+        """
         import xarray as xr
 
+        axes = _batch_axes(self.model)
+        batch = [f"batch_{axis}" for axis in range(axes)]
+        ts = np.asarray(self.ts)
+        first = ts[(0,) * axes]
+        common = bool(np.all(ts == first))
+        along = "t" if common else "step"  # members that were saved at times of their own
         variables = {}
         symbols = self.model.symbols
         for name, values in self._series().items():
-            dims = ["t", *(f"{name}_{axis}" for axis in range(values.ndim - 1))]
+            own = [f"{name}_{axis}" for axis in range(values.ndim - ts.ndim)]
             symbol = symbols[name]
             about = {k: getattr(symbol, k, None) for k in ("unit", "description")}
             attributes = {("units" if k == "unit" else k): v for k, v in about.items() if v}
-            variables[name] = (dims, values, attributes)
-        return xr.Dataset(variables, coords={"t": np.asarray(self.ts)})
+            variables[name] = ([*batch, along, *own], values, attributes)
+        return xr.Dataset(variables, coords={"t": first if common else ([*batch, along], ts)})
 
     def _series(self) -> dict[str, np.ndarray]:
         names = [s.name for s in self.model.states]
@@ -123,8 +145,30 @@ class Solution(eqx.Module):
         return {"text/plain": str(self)}
 
 
+def _batch_axes(model: Model) -> int:
+    """How often a solve was mapped over: the leading axes of every leaf."""
+    return model.initial.ndim - 1
+
+
+def _instants(solution: Solution, ts: Array) -> Instants:
+    if _batch_axes(solution.model):
+        return eqx.filter_vmap(lambda member: _instants(member, ts))(solution)
+    interpolation = solution.interpolation
+    inside = jnp.clip(ts, interpolation.t0, interpolation.t1)
+    flat = jax.vmap(interpolation.evaluate)(jnp.ravel(inside))
+    return Instants(solution.model, ts, jnp.reshape(flat, (*ts.shape, flat.shape[-1])))
+
+
 def values_of(model: Model, wanted: Any, ts: Array, ys: Array) -> Array:
     """Values of an expression at states `ys` and times `ts` of any shape."""
+    if not isinstance(wanted, (str, sympy.Expr, Boolean)):
+        raise DeclarationError(
+            f"sol[{wanted!r}]: a solution is indexed by one expression or name, sol[x]; times come "
+            "after it, sol[x][-1], and several columns are sol.to_pandas()"
+        )
+    if _batch_axes(model):
+        member = lambda m, t, y: values_of(m, wanted, t, y)  # noqa: E731
+        return eqx.filter_vmap(member)(model, ts, ys)
     expression = model.expression(wanted)
     if expression == sympy.Symbol("t"):
         return ts

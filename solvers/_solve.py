@@ -13,12 +13,19 @@ from jaxtyping import Array
 
 from sciml.dsl import DeclarationError, Model, System, compile
 
-from ._choose import choose_controller, choose_solver, choose_tolerances
+from ._choose import (
+    as_number,
+    choose_adjoint,
+    choose_controller,
+    choose_solver,
+    choose_tolerances,
+)
 from ._results import diagnose, is_traced, refuse_missing
 from ._solution import Solution
 
 _POINTS = 201  # saved times, where none are asked for
 _DENSE = 10_000_000  # numbers that dense output may hold by default
+_TRACED = "the solve failed; run it without jit, vmap and grad to see which unknown went wrong"
 
 
 def solve(
@@ -67,6 +74,12 @@ def solve(
     model = compile(system) if isinstance(system, System) else system
     if not isinstance(model, Model):
         raise DeclarationError(f"solve takes a System or a Model, not {type(system).__name__}")
+    for option, given in (("initial", initial), ("values", values)):
+        if not isinstance(given, Mapping | None):
+            kind = type(given).__name__
+            raise DeclarationError(f"{option} is a mapping from symbols, {{x: 1.0}}, not a {kind}")
+    if not (max_steps is None or (isinstance(max_steps, int) and max_steps > 0)):
+        raise DeclarationError(f"max_steps is a positive whole number or None, not {max_steps!r}")
     if initial or values:
         model = model.replace(initial=initial, values=values)
     refuse_missing(model)
@@ -74,28 +87,45 @@ def solve(
     rtol, atol = choose_tolerances(rtol, atol, model.dtype)
     controller = choose_controller(stepsize_controller, solver, rtol, atol)
     solver = choose_solver(solver, rtol)
-    if isinstance(controller, dfx.ConstantStepSize) and dt0 is None:
-        raise DeclarationError("a constant step size needs the step: give dt0=...")
-    if adjoint is None:
-        adjoint = dfx.RecursiveCheckpointAdjoint()
-    sub, dense = _saving(saveat, model, t0, t1, max_steps)
-    raw = integrate(model, t0, t1, dt0, sub, dense, solver, controller, adjoint, max_steps)
-    (last_t, saved_t), (last_y, saved_y) = raw.ts, raw.ys
-    if not is_traced(raw.ts, raw.ys, raw.result):
-        if throw and (error := diagnose(model, raw, (last_t, last_y))) is not None:
-            raise error
-        if saved_t is not None and sub.steps:
-            saved = np.isfinite(saved_t)
-            saved_t, saved_y = saved_t[saved], saved_y[saved]
-    elif throw:
-        bad = (raw.result != dfx.RESULTS.successful) | ~jnp.all(jnp.isfinite(last_y))
-        message = (
-            "the solve failed; run it without jit, vmap and grad to see which unknown went wrong"
-        )
-        last_y, saved_y = eqx.error_if((last_y, saved_y), bad, message)
-    if saved_t is None:
-        saved_t, saved_y = last_t, last_y
-    return Solution(model, saved_t, saved_y, raw.interpolation, raw.stats, raw.result)
+    adjoint = choose_adjoint(adjoint)
+    dt0 = first_step(dt0, controller, model.dtype)
+    what, dense = saving(saveat, model, t0, t1, adjoint, max_steps)
+    raw = integrate(model, t0, t1, dt0, what, dense, solver, controller, adjoint, max_steps)
+    ts, ys = _saved(model, raw, what, throw)
+    return Solution(model, ts, ys, raw.interpolation, raw.stats, raw.result)
+
+
+def _saved(
+    model: Model, raw: dfx.Solution, what: dfx.SubSaveAt, throw: bool
+) -> tuple[Array, Array]:
+    """What was asked for, out of what was saved, which ends with the last step; or an error."""
+    ts, ys = raw.ts, raw.ys
+    assert ts is not None
+    asked = what.t1 or bool(what.steps)
+    if is_traced(ts, ys, raw.result):
+        return _saved_traced(ts, ys, raw.result, asked, throw)
+    reached = np.isfinite(ts)
+    last = int(np.count_nonzero(reached)) - 1
+    if throw and (error := diagnose(model, raw, ts[last], ys[last])) is not None:
+        raise error
+    if last < ts.size - 1:  # stopped early, or room was left for more steps
+        reached[last] = asked
+        return jnp.asarray(np.asarray(ts)[reached]), jnp.asarray(np.asarray(ys)[reached])
+    return (ts, ys) if asked else (ts[:-1], ys[:-1])
+
+
+def _saved_traced(
+    ts: Array, ys: Array, result: Any, asked: bool, throw: bool
+) -> tuple[Array, Array]:
+    last = jnp.sum(jnp.isfinite(ts)) - 1
+    if throw:
+        bad = (result != dfx.RESULTS.successful) | ~jnp.all(jnp.isfinite(ys[last]))
+        ys = eqx.error_if(ys, bad, _TRACED)
+    elif not asked:  # after a failure, the last step lies among the times that were not reached
+        hidden = jnp.arange(ts.size) == last
+        ts = jnp.where(hidden, jnp.inf, ts)
+        ys = jnp.where(hidden[:, None], jnp.inf, ys)
+    return (ts, ys) if asked else (ts[:-1], ys[:-1])
 
 
 class Field(eqx.Module):
@@ -114,7 +144,7 @@ def integrate(
     t0: Array,
     t1: Array,
     dt0: Any,
-    sub: dfx.SubSaveAt,
+    what: dfx.SubSaveAt,
     dense: bool,
     solver: dfx.AbstractSolver,
     controller: Any,
@@ -123,8 +153,10 @@ def integrate(
 ) -> dfx.Solution:
     """One call of Diffrax, jitted; never raises: the result says how it went.
 
-    The first entry of ``ts`` and ``ys`` is the last step, the second what `sub` asks for.
+    The last entry of ``ts`` and ``ys`` that is finite is the last step, whatever `what` asks for.
     """
+    if not what.steps:
+        what = eqx.tree_at(lambda w: w.t1, what, True)
     return dfx.diffeqsolve(
         dfx.ODETerm(Field(model.program)),
         solver,
@@ -133,7 +165,7 @@ def integrate(
         dt0,
         model.state(),
         args=model.constants(),
-        saveat=dfx.SaveAt(subs=[dfx.SubSaveAt(t1=True), sub], dense=dense),
+        saveat=dfx.SaveAt(subs=what, dense=dense),
         stepsize_controller=controller,
         adjoint=adjoint,
         max_steps=max_steps,
@@ -148,7 +180,7 @@ def interval(t: Any, dtype: Any) -> tuple[Array, Array]:
     except (TypeError, ValueError):
         raise DeclarationError(f"t is (t0, t1), the interval to solve over, not {t!r}") from None
     if not is_traced(t0, t1):
-        t0, t1 = float(t0), float(t1)
+        t0, t1 = as_number("t0 in t = (t0, t1)", t0), as_number("t1 in t = (t0, t1)", t1)
         if not (np.isfinite(t0) and np.isfinite(t1)):
             raise DeclarationError(f"t = ({t0}, {t1}): both ends must be finite numbers")
         if t1 <= t0:
@@ -159,32 +191,74 @@ def interval(t: Any, dtype: Any) -> tuple[Array, Array]:
     return jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)
 
 
-def _saving(
-    saveat: Any, model: Model, t0: Array, t1: Array, max_steps: int | None
+def first_step(dt0: Any, controller: Any, dtype: Any) -> Array | None:
+    """The first step as an array, so that another one compiles nothing again."""
+    if dt0 is None:
+        if isinstance(controller, dfx.ConstantStepSize):
+            raise DeclarationError("a constant step size needs the step: give dt0=...")
+        return None
+    if isinstance(controller, dfx.StepTo):
+        raise DeclarationError("diffrax.StepTo holds the steps already: leave dt0 away")
+    if not is_traced(dt0) and not 0 < as_number("dt0", dt0) < np.inf:
+        raise DeclarationError(f"dt0 = {dt0}: the first step is a positive number")
+    return jnp.asarray(dt0, dtype)
+
+
+def saving(
+    saveat: Any, model: Model, t0: Array, t1: Array, adjoint: Any, max_steps: int | None
 ) -> tuple[dfx.SubSaveAt, bool]:
     """What to save, and whether to keep dense output."""
     if saveat is None:
         stages = 10
         small = max_steps is not None and model.program.size * max_steps * stages <= _DENSE
+        small &= not isinstance(adjoint, dfx.BacksolveAdjoint)  # which cannot keep it
         return dfx.SubSaveAt(ts=t0 + (t1 - t0) * _unit_grid(_POINTS, model.dtype)), small
-    if isinstance(saveat, dfx.SaveAt):
-        if not isinstance(saveat.subs, dfx.SubSaveAt | None):
-            raise DeclarationError(
-                "saveat: several SubSaveAt are not taken here; solve twice, or index"
-            )
-        return saveat.subs or dfx.SubSaveAt(t1=True), bool(saveat.dense)
-    times = jnp.asarray(saveat, model.dtype)
-    if not is_traced(times, t0, t1):
-        if times.ndim != 1 or times.size == 0 or not np.all(np.isfinite(times)):
-            raise DeclarationError("saveat is a list of finite times, or a diffrax.SaveAt")
-        if np.any(np.diff(times) < 0):
-            raise DeclarationError("saveat: the times must be in increasing order")
-        if times[0] < t0 or times[-1] > t1:
-            raise DeclarationError(
-                f"saveat: times from {float(times[0]):g} to {float(times[-1]):g} lie outside "
-                f"t = ({float(t0):g}, {float(t1):g})"
-            )
-    return dfx.SubSaveAt(ts=times), False
+    if not isinstance(saveat, dfx.SaveAt):
+        return dfx.SubSaveAt(ts=_times(saveat, t0, t1, model.dtype)), False
+    what = dfx.SubSaveAt(t1=True) if saveat.subs is None else saveat.subs
+    if not isinstance(what, dfx.SubSaveAt):
+        raise DeclarationError("saveat: several SubSaveAt are not taken here; solve once for each")
+    if what.fn is not _SAVE_STATE:
+        raise DeclarationError("saveat: fn is not taken here; ask the solution, sol[x + y]")
+    if saveat.solver_state or saveat.controller_state or saveat.made_jump:
+        raise DeclarationError("saveat: the states of solver and controller are not kept here")
+    if isinstance(adjoint, dfx.BacksolveAdjoint) and (saveat.dense or what.steps):
+        raise DeclarationError(
+            "BacksolveAdjoint keeps neither dense output nor steps: save at times, saveat=[...]"
+        )
+    if max_steps is None and (saveat.dense or what.steps):
+        raise DeclarationError(
+            "dense output and steps need a bound on the number of steps: give max_steps=..."
+        )
+    if what.ts is not None:
+        times = _times(what.ts, t0, t1, model.dtype)
+        what = eqx.tree_at(lambda w: w.ts, what, times)
+    return what, bool(saveat.dense)
+
+
+_SAVE_STATE = dfx.SubSaveAt(t1=True).fn
+
+
+def _times(saveat: Any, t0: Array, t1: Array, dtype: Any) -> Array:
+    """Checked times to save at."""
+    try:
+        times = jnp.asarray(saveat, dtype)
+    except (TypeError, ValueError):
+        times = jnp.asarray(jnp.nan, dtype)
+    if is_traced(times, t0, t1):
+        return times
+    if times.ndim != 1 or times.size == 0 or not np.all(np.isfinite(times)):
+        raise DeclarationError(
+            f"saveat is a list of finite times, [0, 0.5, 1], or a diffrax.SaveAt, not {saveat!r}"
+        )
+    if np.any(np.diff(times) < 0):
+        raise DeclarationError("saveat: the times must be in increasing order")
+    if times[0] < t0 or times[-1] > t1:
+        raise DeclarationError(
+            f"saveat: times from {float(times[0]):g} to {float(times[-1]):g} lie outside "
+            f"t = ({float(t0):g}, {float(t1):g})"
+        )
+    return times
 
 
 def _unit_grid(points: int, dtype: Any) -> Array:

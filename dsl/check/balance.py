@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import sympy
+from sympy.core.function import AppliedUndef
 
 from .._errors import Fault
 from .._show import name_of, text
 from .._symbols import t
 from .._system import System
+from .circles import circles
 from .describe import counted, listed, place
 from .match import Match, unknowns_of
 
@@ -24,6 +26,7 @@ def balance_faults(system: System, match: Match) -> list[Fault]:
     faults += [_rated(system, match, unknown) for unknown in match.rated]
     faults += [_surplus(system, match, i) for i in match.surplus]
     faults += [_algebraic(system, match, i) for i in match.implicit]
+    faults += [_circle(system, match, circle) for circle in circles(_graph(system, match))]
     faults += [_missing(system, match, unknown) for unknown in match.missing]
     return faults
 
@@ -108,7 +111,7 @@ def _rated(system: System, match: Match, unknown: Any) -> Fault:
     top = match.top(unknown)
     user = next(e for e, r in zip(system.equations, system.survey.rates, strict=True) if top in r)
     return Fault(
-        f"{text(unknown)} is given by an explicit expression, but {text(top)} stands in an equation.",
+        f"{text(unknown)} is given by an expression, but {text(top)} stands in an equation.",
         **place(system, where),
         culprit=f"{text(top)} in {user}, written at {user.origin}",
         expected=f"{text(unknown)} given by an expression and never differentiated, "
@@ -116,6 +119,40 @@ def _rated(system: System, match: Match, unknown: Any) -> Fault:
         causes=["the rate of a quantity that follows from the others was wanted"],
         cure=f"write the expression itself inside D(...) instead of {text(top)}: "
         "the derivative is then carried out",
+    )
+
+
+def _graph(system: System, match: Match) -> dict[Any, list[Any]]:
+    """For each quantity that an expression defines, the others of that kind in it."""
+    defined = {**match.definitions, **dict.fromkeys(system.observed)}
+    if not defined:
+        return {}
+    graph = {}
+    for symbol, i in defined.items():
+        if i is None:
+            found = system.observed[symbol].atoms(AppliedUndef, sympy.Symbol)
+        else:
+            found = system.survey.mentions[i] - {symbol}
+            if system.observed:
+                equation = system.equations[i]
+                found = found | equation.lhs.free_symbols | equation.rhs.free_symbols
+        graph[symbol] = sorted((s for s in found if s in defined), key=name_of)
+    return graph
+
+
+def _circle(system: System, match: Match, circle: list[Any]) -> Fault:
+    first = match.definitions.get(circle[0])
+    where = ("observed", circle[0]) if first is None else system.equations[first]
+    summary = f"The definitions of {listed(circle[:-1])} depend on each other in a circle."
+    if len(circle) == 2:
+        summary = f"The definition of {name_of(circle[0])} depends on itself."
+    return Fault(
+        summary,
+        **place(system, where),
+        expected="definitions that can be computed one after the other",
+        received=" -> ".join(name_of(symbol) for symbol in circle),
+        causes=["they are simultaneous algebraic equations"],
+        cure="solve them by hand for one of these, and define the others from it",
     )
 
 
@@ -142,7 +179,7 @@ def _algebraic(system: System, match: Match, i: int) -> Fault:
         if len(names) == 1:
             summary = f"This equation is a constraint on {listed(names)}, which others determine."
         cure = (
-            "remove it if it follows from the others; or use coordinates in which it always holds"
+            "remove it if it follows from the others, or use coordinates in which it always holds"
         )
         causes = [
             "it is a conserved quantity of the other equations",

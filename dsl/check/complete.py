@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from typing import Any
 
 from .._errors import Fault
 from .._show import name_of
 from .._system import System
-from .describe import place
+from .describe import place, shown
+from .match import match
 
 
 def check_complete(
@@ -28,38 +30,42 @@ def check_complete(
     """
     initial = {name_of(key) for key in system.initial} | given_initial
     values = {name_of(key) for key in system.values} | given_values
-    states = [(s, name_of(s)) for s in system.survey.states]
-    faults = [_initial(system, s, name) for s, name in states if name not in initial]
+    matched = match(system)
+    faults = [
+        _initial(system, unknown, name)
+        for unknown in system.survey.unknowns
+        for name in map(name_of, matched.states(unknown))
+        if name not in initial
+    ]
     for symbol in system.parameters:
         if symbol.name not in values and getattr(symbol, "value", None) is None:
             faults.append(_value(system, symbol))
     return faults
 
 
-def _initial(system: System, state: object, name: str) -> Fault:
-    unknown = state if state in system.survey.unknowns else state.expr  # type: ignore[attr-defined]
-    summary = f"The unknown {name} has no initial value."
-    if unknown is not state:
-        summary = f"The rate {name} has no initial value."
+def _initial(system: System, unknown: Any, name: str) -> Fault:
+    kind, shape = "unknown" if name == name_of(unknown) else "rate", getattr(unknown, "shape", ())
     return Fault(
-        summary,
+        f"The {kind} {name} has no initial value.",
         **place(system, system.survey.unknowns[unknown]),
-        expected=f"the value of {name} at the start"
-        + (f", shape {unknown.shape}" if getattr(unknown, "shape", ()) else ""),  # type: ignore[attr-defined]
+        expected=f"the value of {name} at the start{_of_shape(shape)}",
         cure=f"give it in the system, initial={{{name}: ...}}, or in the call, "
         f"solve(system, initial={{{name}: ...}}, ...)",
     )
 
 
-def _value(system: System, symbol: object) -> Fault:
-    name, guess = symbol.name, getattr(symbol, "guess", None)  # type: ignore[attr-defined]
-    causes = [] if guess is None else [f"it has a guess, {guess:g}, which is where fit starts"]
+def _value(system: System, symbol: Any) -> Fault:
+    name, guess = symbol.name, getattr(symbol, "guess", None)
+    causes = [] if guess is None else [f"its guess of {shown(guess)} is for fit alone"]
     return Fault(
         f"The parameter {name} has no value.",
-        **place(system, system.survey.parameters[symbol]),  # type: ignore[index]
-        expected=f"a value of {name}"
-        + (f", shape {symbol.shape}" if getattr(symbol, "shape", ()) else ""),  # type: ignore[attr-defined]
+        **place(system, system.survey.parameters[symbol]),
+        expected=f"a value of {name}{_of_shape(getattr(symbol, 'shape', ()))}",
         causes=causes,
         cure=f"give it in the system, values={{{name}: ...}}, or in the call, "
         f"solve(system, values={{{name}: ...}}, ...); or estimate it from data with fit",
     )
+
+
+def _of_shape(shape: tuple[int, ...]) -> str:
+    return f", of shape {shape}" if shape else ""

@@ -12,34 +12,28 @@ from .._show import name_of, text
 from .._symbols import t
 from .._system import System
 from .describe import listed, place
-from .match import Match, highest
-from .numeric import expression_fault, is_expression, number_fault
+from .match import Match
+from .numeric import expression_fault, is_expression, number_fault, sound
 
 
 def condition_faults(system: System, match: Match) -> list[Fault]:
     """Faults of initial values: surplus ones, and those that are no proper value."""
-    states = {name_of(s): s for s in system.survey.states}
     unknowns = {name_of(u): u for u in system.survey.unknowns}
+    states = {name_of(s): u for u in unknowns.values() for s in match.states(u)}
     faults = []
     for key, value in system.initial.items():
         name = name_of(key)
-        state = states.get(name)
-        unknown = _unknown_of(unknowns, key if state is None else state)
-        if unknown is None:
-            continue  # no symbol of the system: reported with the names
-        if state is None or unknown in match.definitions:
+        if name in states:
+            if fault := _improper(system, key, value, states[name]):
+                faults.append(fault)
+        elif unknown := _unknown_of(unknowns, key):
             faults.append(_surplus(system, match, key, unknown))
-            continue
-        fault = _improper(system, key, value, unknown)
-        if fault is not None:
-            faults.append(fault)
-    return faults
+    return faults  # what is no symbol of the system is reported with the names
 
 
 def _unknown_of(unknowns: dict[str, Any], key: Any) -> Any:
     """The unknown that a key is about; None if it is none of the system's."""
-    inner = key.expr if isinstance(key, sympy.Derivative) else key
-    return unknowns.get(name_of(inner))
+    return unknowns.get(name_of(key.expr if isinstance(key, sympy.Derivative) else key))
 
 
 def _surplus(system: System, match: Match, key: Any, unknown: Any) -> Fault:
@@ -66,11 +60,10 @@ def _surplus(system: System, match: Match, key: Any, unknown: Any) -> Fault:
             causes=[f"D({text(unknown)}) is missing from its equation"],
             cure=f"write its equation as Eq(D({text(unknown)}), ...), or remove it from initial",
         )
-    rates = [text(sympy.Derivative(unknown, (t, n)) if n else unknown) for n in range(order)]
     return Fault(
         f"{name} takes no initial value: the equations determine it.",
         **where,
-        expected=f"initial values of {listed(rates)}, as {text(unknown)} is of order {order}",
+        expected=f"initial values of {listed(match.states(unknown))} for an order of {order}",
         received=name,
         causes=[
             f"the equation was meant to be of a higher order than {text(_top(unknown, match))}"
@@ -79,17 +72,13 @@ def _surplus(system: System, match: Match, key: Any, unknown: Any) -> Fault:
     )
 
 
-def _top(unknown: Any, match: Match) -> Any:
-    return highest(unknown, match.orders)
-
-
 def _improper(system: System, key: Any, value: Any, unknown: Any) -> Fault | None:
-    where, what = place(system, ("initial", key)), f"The initial value of {name_of(key)}"
     shape = getattr(unknown, "shape", ())
+    bounds = getattr(unknown, "bounds", None) if name_of(key) == name_of(unknown) else None
+    if sound(value, shape, bounds):
+        return None
+    where, what = place(system, ("initial", key)), f"The initial value of {name_of(key)}"
     if not is_expression(value):
-        bounds = (
-            getattr(unknown, "bounds", None) if unknown == key or key == text(unknown) else None
-        )
         return number_fault(what, value, shape, finite=True, bounds=bounds, where=where)
     symbols = sorted(value.atoms(AppliedUndef), key=name_of)
     if symbols:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import sympy
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from sympy.core.function import AppliedUndef
@@ -56,6 +57,13 @@ class Match:
         """The highest derivative of an unknown; itself, if it has none."""
         return self.highest.get(unknown, unknown)
 
+    def states(self, unknown: Any) -> list[Any]:
+        """What of an unknown needs an initial value: itself and its rates below the highest."""
+        order = self.orders.get(unknown, 0)
+        if unknown in self.definitions or not order:
+            return []
+        return [unknown, *(sympy.Derivative(unknown, (t, n)) for n in range(1, order))]
+
 
 def match(system: System) -> Match:
     """Matches the equations of a system to the unknowns that they determine."""
@@ -78,7 +86,7 @@ def match(system: System) -> Match:
     _match_algebraic(survey, result, algebraic)
     solved = {*definitions, *result.implicit.values()}
     for unknown in unknowns_of(survey):
-        if unknown not in solved and highest(unknown, orders) not in result.owner:
+        if unknown not in solved and result.top(unknown) not in result.owner:
             result.missing.append(unknown)
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -18,6 +19,13 @@ Shape = tuple[int, ...]
 def is_expression(value: Any) -> bool:
     """Whether a value is computed from other symbols."""
     return isinstance(value, sympy.Expr) and not value.is_number
+
+
+def sound(value: Any, shape: Shape, bounds: tuple[float, float] | None) -> bool:
+    """Whether nothing is wrong with a plain number; quick, as most values are plain numbers."""
+    if shape or type(value) not in (int, float) or not math.isfinite(value):
+        return False
+    return bounds is None or bounds[0] <= value <= bounds[1]
 
 
 def numbers(value: Any) -> np.ndarray | str:

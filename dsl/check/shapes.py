@@ -11,7 +11,7 @@ from sympy.core.function import AppliedUndef
 from .._arrays import Index, shape_of
 from .._equations import Equation
 from .._errors import Fault, ShapeError
-from .._show import name_of, text
+from .._show import text
 from .._system import System
 from .describe import listed, place
 from .match import Match
@@ -120,7 +120,7 @@ def _side_fault(side: sympy.Expr, where: dict[str, str]) -> Fault | None:
             f"The shapes in {text(culprit)} do not broadcast.",
             **where,
             culprit=text(culprit),
-            expected="operands of one shape; a scalar, or an axis of length 1, goes with every shape",
+            expected="operands of one shape; scalars and axes of length 1 go with every shape",
             received=", ".join(f"{text(a)} of shape {shape_of(a)}" for a in operands),
             causes=[
                 "one of the symbols was declared with another shape",

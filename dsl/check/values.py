@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import graphlib
 from typing import Any
 
 import sympy
@@ -12,8 +11,9 @@ from .._errors import Fault
 from .._show import name_of, text
 from .._symbols import t
 from .._system import System
+from .circles import circles
 from .describe import listed, place
-from .numeric import bounds_fault, expression_fault, is_expression, number_fault, numbers
+from .numeric import bounds_fault, expression_fault, is_expression, number_fault, numbers, sound
 
 
 def value_faults(system: System) -> list[Fault]:
@@ -34,18 +34,22 @@ def value_faults(system: System) -> list[Fault]:
     for unknown, where in system.survey.unknowns.items():
         faults.append(_declared(system, unknown, "guess", where))
     faults += [_improper(system, symbol, key) for symbol, key in dependent.items()]
-    circles = _circles(system, dependent)
-    faults += circles or _out_of_bounds(system, dependent, given)
+    closed = circles(_graph(system, dependent))
+    faults += [_circle(system, dependent, circle) for circle in closed]
+    faults += [] if closed else _out_of_bounds(system, dependent, given)
     return [fault for fault in faults if fault is not None]
 
 
 def _number(system: System, symbol: Any, key: Any) -> Fault | None:
+    shape, bounds = getattr(symbol, "shape", ()), getattr(symbol, "bounds", None)
+    if sound(system.values[key], shape, bounds):
+        return None
     return number_fault(
         f"The value of {symbol.name}",
         system.values[key],
-        getattr(symbol, "shape", ()),
+        shape,
         finite=False,
-        bounds=getattr(symbol, "bounds", None),
+        bounds=bounds,
         where=place(system, ("values", key)),
     )
 
@@ -53,14 +57,15 @@ def _number(system: System, symbol: Any, key: Any) -> Fault | None:
 def _declared(system: System, symbol: Any, what: str, where: Any) -> Fault | None:
     """The default value or the guess that a symbol was declared with."""
     value = getattr(symbol, what, None)
-    if value is None:
+    shape, bounds = getattr(symbol, "shape", ()), getattr(symbol, "bounds", None)
+    if value is None or sound(value, shape, bounds):
         return None
     return number_fault(
         f"The {what} that {name_of(symbol)} was declared with",
         value,
-        getattr(symbol, "shape", ()),
+        shape,
         finite=False,
-        bounds=getattr(symbol, "bounds", None),
+        bounds=bounds,
         where=place(system, where),
     )
 
@@ -83,22 +88,6 @@ def _improper(system: System, symbol: Any, key: Any) -> Fault | None:
     return expression_fault(what, value, getattr(symbol, "shape", ()), where=where)
 
 
-def _circles(system: System, dependent: dict[Any, Any]) -> list[Fault]:
-    """Values that depend on each other; each circle is found once."""
-    graph = _graph(system, dependent)
-    faults = []
-    while True:
-        try:
-            graphlib.TopologicalSorter(graph).prepare()
-        except graphlib.CycleError as error:
-            circle = error.args[1]
-            for symbol in circle:
-                graph.pop(symbol, None)
-            faults.append(_circle(system, dependent, circle))
-        else:
-            return faults
-
-
 def _graph(system: System, dependent: dict[Any, Any]) -> dict[Any, list[Any]]:
     """For each parameter whose value is an expression, the others of that kind in it."""
     by_name = {symbol.name: symbol for symbol in dependent}
@@ -110,19 +99,15 @@ def _graph(system: System, dependent: dict[Any, Any]) -> dict[Any, list[Any]]:
 
 
 def _circle(system: System, dependent: dict[Any, Any], circle: list[Any]) -> Fault:
-    path = circle[::-1]  # each is followed by what its value depends on
-    start = min(range(len(path) - 1), key=lambda i: list(dependent).index(path[i]))
-    path = [*path[start:-1], *path[: start + 1]]
-    key = dependent[path[0]]
-    summary = f"The values of {listed(path[:-1])} depend on each other in a circle."
-    if len(path) == 2:
-        summary = f"The value of {path[0].name} depends on itself."
+    summary = f"The values of {listed(circle[:-1])} depend on each other in a circle."
+    if len(circle) == 2:
+        summary = f"The value of {circle[0].name} depends on itself."
     return Fault(
         summary,
-        **place(system, ("values", key)),
-        received=" -> ".join(symbol.name for symbol in path),
+        **place(system, ("values", dependent[circle[0]])),
+        received=" -> ".join(symbol.name for symbol in circle),
         causes=["a name in one of the expressions is wrong"],
-        cure=f"give one of them as a number: {listed(path[:-1])}",
+        cure=f"give one of them as a number: {listed(circle[:-1])}",
     )
 
 

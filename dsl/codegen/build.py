@@ -154,8 +154,8 @@ class Builder:
             constant, negative = None, not negative
         elif value == 1.0 and (above or parts[False, True]):
             constant = None
-        if constant is not None:
-            above = [constant, *above]
+        if constant is not None:  # the product of what varies is a node that others can share
+            above = [constant, self._product(above)] if above else [constant]
         result = self._quotient(above, parts[False, True])
         assert result is not None
         return self.graph.add("neg", result) if negative else result
@@ -227,7 +227,7 @@ class Builder:
             return number
         return self.graph.add("where", guard, number, self.graph.number(safe))
 
-    def _piecewise(self, e: sympy.Piecewise, guard: int | None) -> int:
+    def _piecewise(self, e: Any, guard: int | None) -> int:
         branches = []
         excluded = guard
         for pair in e.args:
@@ -250,7 +250,7 @@ class Builder:
 
     def _condition(self, e: Any, guard: int | None) -> int:
         if e == sympy.true or e == sympy.false:
-            return self.graph.add("number", static=bool(e), shape=())
+            return self.graph.add("truth", static=bool(e), shape=())
         numbers = [self.build(a, guard) for a in e.args]
         if e.is_Relational:
             return self.graph.add("compare", *numbers, static=_RELATIONS[type(e)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -50,44 +50,32 @@ class Unit:
     slots: list[Slot] = dataclasses.field(default_factory=list)
     skeleton: Any = None
     name: str = ""
-
-    @property
-    def width(self) -> int:
-        """Elements of one member."""
-        return int(np.prod(self.shape))
-
-    @property
-    def size(self) -> int:
-        """Length of the vector that holds the unit."""
-        return self.width * len(self.members)
+    size: int = 0
 
     @property
     def vector(self) -> str:
         """Text of the unit as a vector."""
-        if self.kind in ("algebra", "call") or len(self.shape) == 1:
+        if self.kind != "solo" or len(self.shape) == 1:
             return self.name
         return f"jnp.ravel({self.name})" if self.shape else f"jnp.reshape({self.name}, (1,))"
 
 
-Place = tuple[Unit, int]
+Place = tuple[Unit, int]  # a node lies in the vector of a unit, from a position on
 
 
 class Grouping:
     """The units, level by level in an order in which they can be computed, and where nodes lie."""
 
-    def __init__(self, graph: Graph, given: Iterable[Unit]) -> None:
+    def __init__(self, graph: Graph, given: Mapping[int, Place]) -> None:
         self.graph = graph
         self.levels: list[list[Unit]] = []
-        self.place: dict[int, Place] = {}
-        for unit in given:
-            self.add(unit)
+        self.place: dict[int, Place] = dict(given)
 
     def add(self, unit: Unit) -> None:
         """Notes where the members of a unit lie."""
-        offset = 0
         for member in unit.members:
-            self.place[member] = unit, offset
-            offset += int(np.prod(self.graph.shapes[member]))
+            self.place[member] = unit, unit.size
+            unit.size += int(np.prod(self.graph.shapes[member]))
 
     def element(self, number: int) -> tuple[int, int] | None:
         """The array, and the position in it, if the node is one element of an array."""
@@ -112,7 +100,7 @@ def group(
     graph: Graph,
     order: list[int],
     outputs: list[int],
-    given: Iterable[Unit],
+    given: Mapping[int, Place],
     is_constant: Callable[[int], bool],
 ) -> Grouping:
     """Units for all nodes in `order` (operands first) that are neither given nor constant."""

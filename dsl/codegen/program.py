@@ -12,12 +12,13 @@ import jax.scipy.special
 import numpy as np
 import sympy
 
-from .._neural import call_module
+from .._neural import call_each, call_module
 from .._show import name_of
 from .._system import System
 from .build import Builder
 from .graph import Graph
-from .write import Output, Writer
+from .source import function_source
+from .write import Output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +78,7 @@ def _load(function: Function) -> tuple[Callable, Callable]:
         "jnp": jnp,
         "special": jax.scipy.special,
         "call": call_module,
+        "call_each": call_each,
         "tables": function.tables,
     }
     exec(compile(function.source, f"<sciml {function.name}>", "exec"), namespace)
@@ -172,8 +174,7 @@ class Program:
         else:
             shapes = [graph.shapes[n] for n in numbers]
         outputs = [Output(n, s) for n, s in zip(numbers, shapes, strict=True)]
-        pack = _flat(shapes) if state else _tuple
-        source = Writer(graph, labels).function(name, doc, outputs, pack, flat=state)
+        source = function_source(graph, labels, name, doc, outputs, flat=state)
         return Function(source, tuple(graph.tables), name)
 
 
@@ -201,27 +202,3 @@ def _label(symbol: Any) -> str:
         order = symbol.derivative_count
         return f"D{order if order > 1 else ''}_{name_of(symbol.expr)}"
     return name_of(symbol)
-
-
-def _flat(shapes: list[tuple[int, ...]]) -> Callable[[list[str]], str]:
-    """Packs results into one vector: runs of scalars stacked, arrays raveled."""
-
-    def pack(texts: list[str]) -> str:
-        parts: list[str] = []
-        scalars: list[str] = []
-        for text, shape in [*zip(texts, shapes, strict=True), ("", None)]:
-            if shape == ():
-                scalars.append(text)
-                continue
-            if scalars:
-                parts.append(f"jnp.stack([{', '.join(scalars)}])")
-                scalars = []
-            if shape is not None:
-                parts.append(text if len(shape) == 1 else f"jnp.ravel({text})")
-        return parts[0] if len(parts) == 1 else f"jnp.concatenate([{', '.join(parts)}])"
-
-    return pack
-
-
-def _tuple(texts: list[str]) -> str:
-    return f"({', '.join(texts)}{',' * (len(texts) == 1)})"

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .._arrays import thaw_key
 
 SUM, PRODUCT, UNARY, POWER, ATOM = range(1, 6)
 
+Text = tuple[str, int]  # with its precedence
 
-def elementwise(op: str, static: Any, operands: list[tuple[str, int]]) -> tuple[str, int]:
-    """Text and precedence of an elementwise operation."""
+
+def elementwise(op: str, static: Any, operands: Sequence[Text]) -> Text:
+    """An elementwise operation over its operands."""
     if op == "add":
-        text = ""
-        for sign, operand in zip(static, operands, strict=True):
-            term = wrap(operand, PRODUCT if sign > 0 or not operand[0].startswith("-") else ATOM)
-            if not text:
-                text = term if sign > 0 else f"-{wrap(operand, PRODUCT)}"
-            elif sign > 0 and term.startswith("-"):
-                text += f" - {term[1:]}"
-            else:
-                text += f" {'+' if sign > 0 else '-'} {term}"
-        return text, SUM
+        return _sum(static, operands), SUM
     if op == "mul":
         first, *rest = operands
         return "*".join([wrap(first, PRODUCT), *(wrap(o, POWER) for o in rest)]), PRODUCT
@@ -36,8 +30,6 @@ def elementwise(op: str, static: Any, operands: list[tuple[str, int]]) -> tuple[
         return f"{wrap(operands[0], ATOM)}**{wrap(operands[1], ATOM)}", POWER
     texts = [text for text, _ in operands]
     if op == "function":
-        if "{" in static:
-            return static.format(*texts), ATOM
         return f"{static}({', '.join(texts)})", ATOM
     if op == "where":
         return f"jnp.where({', '.join(texts)})", ATOM
@@ -50,12 +42,79 @@ def elementwise(op: str, static: Any, operands: list[tuple[str, int]]) -> tuple[
     raise AssertionError(op)
 
 
-def wrap(operand: tuple[str, int], needed: int) -> str:
+def _sum(signs: Sequence[int], operands: Sequence[Text]) -> str:
+    text = ""
+    for sign, operand in zip(signs, operands, strict=True):
+        term = wrap(operand, PRODUCT if sign > 0 or not operand[0].startswith("-") else ATOM)
+        if not text:
+            text = term if sign > 0 else f"-{wrap(operand, PRODUCT)}"
+        elif sign > 0 and term.startswith("-"):
+            text += f" - {term[1:]}"
+        else:
+            text += f" {'+' if sign > 0 else '-'} {term}"
+    return text
+
+
+def array_operation(
+    op: str, static: Any, operands: Sequence[Text], shapes: Sequence[tuple], shape: tuple
+) -> str:
+    """An operation on whole arrays; `shapes` are those of its operands, `shape` its own."""
+    texts = [text for text, _ in operands]
+    if op == "index":
+        return f"{wrap(operands[0], ATOM)}[{key_text(static[0])}]"
+    if op == "matmul":
+        return f"jnp.matmul({texts[0]}, {texts[1]})"
+    if op == "sum":
+        return f"jnp.sum({texts[0]}, axis={static[0]})"
+    if op == "roll":
+        return f"jnp.roll({texts[0]}, {static[0]}, axis={static[1]})"
+    if op in ("stack", "concatenate"):
+        if op == "stack":
+            texts = _broadcast(texts, shapes, shape[1:])
+        return f"jnp.{op}([{', '.join(texts)}])"
+    if op == "solve":
+        return _solve(_broadcast(texts, shapes, shape[1:]), shape[0])
+    if op == "solvematrix":
+        return f"jnp.linalg.solve({texts[0]}, {_broadcast(texts[1:], shapes[1:], shape)[0]})"
+    if op == "call":
+        return _call(static, texts, shapes)
+    raise AssertionError(op)
+
+
+def _broadcast(texts: Sequence[str], shapes: Sequence[tuple], wanted: tuple) -> list[str]:
+    return [
+        text if shape == wanted else f"jnp.broadcast_to({text}, {wanted})"
+        for text, shape in zip(texts, shapes, strict=True)
+    ]
+
+
+def _solve(texts: Sequence[str], k: int) -> str:
+    """The k x k matrix row by row, then the right-hand sides; solved at each element."""
+    rows = [f"jnp.stack([{', '.join(texts[k * i : k * i + k])}], -1)" for i in range(k)]
+    matrix = f"jnp.stack([{', '.join(rows)}], -2)"
+    right = f"jnp.stack([{', '.join(texts[k * k :])}], -1)[..., None]"
+    return f"jnp.moveaxis(jnp.linalg.solve({matrix}, {right})[..., 0], -1, 0)"
+
+
+def _call(static: Any, texts: Sequence[str], shapes: Sequence[tuple]) -> str:
+    name, convention, pointwise, single = static
+    given = ", ".join(texts)
+    if convention == "apart" and not pointwise:
+        text = f'networks["{name}"]({given})'
+    elif convention == "vector" and not pointwise and not any(shapes):
+        text = f'networks["{name}"](jnp.stack([{given}]))'
+    else:
+        text = f'call(networks["{name}"], "{convention}", {pointwise}, {given})'
+    return f"jnp.reshape({text}, ())" if single else text
+
+
+def wrap(operand: Text, needed: int) -> str:
+    """The text, in parentheses if it binds less than is needed."""
     text, level = operand
     return f"({text})" if level < needed else text
 
 
-def aligned(operand: tuple[str, int], shape: tuple, result: tuple) -> tuple[str, int]:
+def aligned(operand: Text, shape: tuple, result: tuple) -> Text:
     """Leading axes made explicit, where an array meets one of higher rank."""
     if not shape or len(shape) == len(result):
         return operand
@@ -63,10 +122,8 @@ def aligned(operand: tuple[str, int], shape: tuple, result: tuple) -> tuple[str,
     return f"{wrap(operand, ATOM)}[{new}]", ATOM
 
 
-def number_text(value: float | bool) -> str:
+def number_text(value: float) -> str:
     """Seventeen significant digits where they are needed: what reads back as the same number."""
-    if isinstance(value, bool):
-        return str(value)
     if math.isnan(value):
         return "jnp.nan"
     if math.isinf(value):
@@ -75,6 +132,8 @@ def number_text(value: float | bool) -> str:
 
 
 def key_text(key: tuple) -> str:
+    """An index as it is written between brackets."""
+
     def item_text(item: Any) -> str:
         if isinstance(item, slice):
             parts = ["" if p is None else str(p) for p in (item.start, item.stop, item.step)]

@@ -41,7 +41,7 @@ def _refuse_circles(system: System, definitions: dict, origins: dict) -> None:
     try:
         tuple(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
-        circle = error.args[1]
+        circle = error.args[1][::-1]  # each is followed by what its definition depends on
         equation = next((origins[s] for s in circle if s in origins), None)
         raise ModelError(
             [
@@ -50,7 +50,7 @@ def _refuse_circles(system: System, definitions: dict, origins: dict) -> None:
                     "each other in a circle.",
                     equation=str(equation or ""),
                     where=str(equation.origin) if equation else "",
-                    received=" <- ".join(str(s) for s in circle),
+                    received=" -> ".join(str(s) for s in circle),
                     causes=["they are simultaneous algebraic equations"],
                     cure="solve them by hand for one of these, and define the others from it",
                 )

@@ -87,7 +87,7 @@ def integrate(field, method, max_steps, t0, t1, y0, args, ts, rtol, atol, record
 
     f0 = rates(jnp.zeros_like(t0), y0)
     finite = jnp.all(jnp.isfinite(y0)) & jnp.all(jnp.isfinite(f0))
-    at_start = jnp.zeros_like(due, bool).at[place].set(due == 0)
+    since = jnp.zeros_like(due).at[place].set(due)[:, None]
     start = {
         "s": jnp.zeros_like(length),
         "y": y0,
@@ -97,7 +97,7 @@ def integrate(field, method, max_steps, t0, t1, y0, args, ts, rtol, atol, record
         "status": jnp.where(finite, 0, 3).astype(jnp.int32),
         "steps": jnp.zeros((), jnp.int32),
         "saved": jnp.sum((due <= 0).astype(jnp.int32)).astype(jnp.int32),
-        "ys": jnp.where(at_start[:, None], y0[None], jnp.nan),
+        "ys": jnp.where(since == 0, y0[None] + since * f0[None], jnp.nan),  # the rate for its derivative
     }
     if record:
         start["record"] = {

@@ -1,0 +1,98 @@
+"""What an artefact says of itself: names, shapes, units, bounds, defaults."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any
+
+import jax
+import numpy as np
+
+from sciml.dsl import Model
+from sciml.dsl._arrays import shape_of
+from sciml.dsl._show import name_of, text
+
+FORMAT = 1
+
+
+def description(model: Model) -> dict[str, Any]:
+    """Everything that a user of the artefact must know of the model, as plain data for JSON."""
+    return {
+        "format": FORMAT,
+        "name": model.system.name,
+        "dtype": str(np.dtype(model.dtype)),
+        "equations": [str(equation) for equation in model.system.equations],
+        "size": model.program.size,
+        "states": [_state(model, piece) for piece in model.states],
+        "parameters": [_parameter(model, p) for p in model.program.parameters],
+        "observed": [_observed(s, e) for s, e in model.program.system.observed.items()],
+        "networks": [_network(name, module) for name, module in model.networks.items()],
+        "written_by": {"sciml": version(), "jax": jax.__version__},
+    }
+
+
+def version() -> str:
+    """The version of this package."""
+    try:
+        return importlib.metadata.version("sciml-jax")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _state(model: Model, piece: Any) -> dict[str, Any]:
+    expression = model.program.initial_expressions.get(piece.name)
+    value = None if expression is not None else _plain(model.initial_value(piece.name))
+    is_rate = getattr(piece.symbol, "derivative_count", 0) > 0
+    source = None if is_rate else piece.symbol
+    return {
+        "name": piece.name,
+        "first": piece.offset,
+        "shape": list(piece.shape),
+        "unit": getattr(source, "unit", None),
+        "bounds": _bounds(getattr(source, "bounds", None)),
+        "description": f"rate of {name_of(piece.symbol.expr)}"
+        if is_rate and piece.symbol.derivative_count == 1
+        else getattr(source, "description", ""),
+        "initial": value if expression is None else text(expression),
+        "computed": expression is not None,
+        "required": expression is None and value is None,
+    }
+
+
+def _parameter(model: Model, parameter: Any) -> dict[str, Any]:
+    value = _plain(model.parameters[parameter.name])
+    return {
+        "name": parameter.name,
+        "shape": list(np.shape(model.parameters[parameter.name])),
+        "unit": getattr(parameter, "unit", None),
+        "bounds": _bounds(getattr(parameter, "bounds", None)),
+        "description": getattr(parameter, "description", ""),
+        "default": value,
+        "required": value is None,
+    }
+
+
+def _observed(symbol: Any, expression: Any) -> dict[str, Any]:
+    return {
+        "name": name_of(symbol),
+        "shape": list(shape_of(expression)),
+        "unit": getattr(symbol, "unit", None),
+        "description": getattr(symbol, "description", ""),
+        "expression": text(expression),
+    }
+
+
+def _network(name: str, module: Any) -> dict[str, Any]:
+    leaves = [leaf for leaf in jax.tree.leaves(module) if isinstance(leaf, (jax.Array, np.ndarray))]
+    kind = getattr(module, "__name__", type(module).__name__)
+    return {"name": name, "kind": kind, "weights": sum(int(leaf.size) for leaf in leaves)}
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as nested lists, or None where one of them is missing."""
+    array = np.asarray(value, float)
+    return None if np.any(np.isnan(array)) else array.tolist()
+
+
+def _bounds(bounds: tuple[float, float] | None) -> list[float | None] | None:
+    return None if bounds is None else [b if np.isfinite(b) else None for b in map(float, bounds)]
