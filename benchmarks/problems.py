@@ -69,9 +69,11 @@ PLEIADES_X = (3, 3, -1, -3, 2, -2, 2)
 PLEIADES_Y = (3, -3, 2, 0, 0, -4, 4)
 PLEIADES_VX = (0, 0, 0, 0, 0, 1.75, -1.5)
 PLEIADES_VY = (0, 0, 0, -1.25, 1, 0, 0)
+# The last one is listed as ...2923. It is -0.70030929222 by Dopri8 at 3e-14, by scipy's DOP853 at
+# 1e-13, and in the test set.
 _PLEIADES_LISTED = (
     "0.3706139144", "3.237284092", "-3.222559032", "0.6597091456", "0.3425581707", "1.562172101",
-    "-0.7003092923",
+    "-0.7003092922",
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
+nb_render_markdown_format = "myst"  # outputs may hold formulas, which CommonMark does not know
 nb_ipywidgets_js = {}  # would come from a content delivery network
 
 autodoc_member_order = "bysource"

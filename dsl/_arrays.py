@@ -31,7 +31,7 @@ class Static(sympy.Atom):
         return self
 
     def _hashable_content(self) -> tuple:
-        return (self.value,)
+        return (repr(self.value),)  # sympy sorts by it: slices and numbers must compare
 
     def __getnewargs__(self) -> tuple:
         return (self.value,)

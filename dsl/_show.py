@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sympy
@@ -12,6 +13,8 @@ from sympy.printing.latex import LatexPrinter
 from sympy.printing.str import StrPrinter
 
 from ._symbols import t
+
+_MOST = 50  # rows of a table, or lines of mathematics, that a notebook shows
 
 
 def _is_rate(expression: sympy.Derivative) -> bool:
@@ -28,11 +31,14 @@ class _Text(StrPrinter):
         return f"D({inside}, {', '.join(wrt)})"
 
     def _print_AppliedUndef(self, expr: Any) -> str:
-        return expr.func.__name__
+        name = expr.func.__name__
+        if all(isinstance(a, sympy.Symbol) for a in expr.args):
+            return name
+        return f"{name}({', '.join(self._print(a) for a in expr.args)})"
 
     def _print_Function(self, expr: Any) -> str:
         if isinstance(expr, AppliedUndef):
-            return expr.func.__name__
+            return self._print_AppliedUndef(expr)
         return super()._print_Function(expr)
 
     def _print_Float(self, expr: Any) -> str:
@@ -93,14 +99,28 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table as aligned text."""
     cells = [list(header), *[list(row) for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells
+    ]
     return "\n".join(lines)
 
 
 def table_html(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table as HTML; its cells are escaped, save those that are mathematics in dollar signs."""
+    """A table as HTML, of the first rows where there are very many; its cells are escaped."""
+    shown = [list(row) for row in rows[:_MOST]]
+    if len(rows) > _MOST:
+        shown.append([f"... {len(rows) - _MOST} more", *[""] * (len(header) - 1)])
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in shown
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def aligned(lines: Iterable[tuple[Any, str, Any]]) -> str:
+    """Lines ``(left, sign, right)`` as one displayed formula; the first ones of very many."""
+    lines = iter(lines)
+    shown = [rf"{latex(a)} &{sign} {latex(b)}" for a, sign, b in itertools.islice(lines, _MOST)]
+    if rest := sum(1 for _ in lines):
+        shown.append(rf"&\;\;\vdots \quad \text{{({rest} more)}}")
+    return r"$$\begin{aligned}" + r" \\ ".join(shown) + r"\end{aligned}$$"

@@ -110,7 +110,11 @@ class Parameter(ArrayOperators, sympy.Symbol):
         return {key: getattr(self, key) for key in Parameter.__slots__}
 
     def _hashable_content(self) -> tuple:
-        return (*super()._hashable_content(), *self._metadata().values())
+        # sympy sorts by these: they must compare, which None and tuples do not
+        arrays = (_bytes(self.value), _bytes(self.guess))
+        shapes = (self.shape, np.shape(self.value), np.shape(self.guess))
+        words = repr((shapes, self.unit, self.bounds, self.description))
+        return (*super()._hashable_content(), words, *arrays)
 
     def __getnewargs_ex__(self) -> tuple:
         return (self.name,), self._metadata()
@@ -137,6 +141,10 @@ def _frozen(name: str, value: Any) -> Any:
 
 def _nested(array: np.ndarray) -> Any:
     return tuple(_nested(item) for item in array) if array.ndim else float(array)
+
+
+def _bytes(value: Any) -> bytes:
+    return b"" if value is None else np.asarray(value, float).tobytes()
 
 
 def D(expression: Any, *wrt: Any) -> sympy.Expr:
@@ -184,8 +192,8 @@ def unknown(
     *coordinates: sympy.Expr,
     shape: int | tuple[int, ...] = (),
     unit: str | None = None,
-    bounds: tuple[float, float] | None = None,
-    guess: float | None = None,
+    bounds: tuple[float | None, float | None] | None = None,
+    guess: Any = None,
     description: str = "",
 ) -> Any:
     """One unknown: a function of time that the equations determine.
@@ -228,7 +236,7 @@ def parameter(
     value: Any = None,
     *,
     unit: str | None = None,
-    bounds: tuple[float, float] | None = None,
+    bounds: tuple[float | None, float | None] | None = None,
     guess: Any = None,
     description: str = "",
     shape: int | tuple[int, ...] | None = None,

@@ -17,7 +17,7 @@ from ._equations import Equation, as_equations
 from ._errors import DeclarationError
 from ._neural import Neural
 from ._origin import Origin, caller
-from ._show import latex, name_of, number, table_html, table_text, text
+from ._show import aligned, name_of, number, table_html, table_text, text
 from ._symbols import Parameter, t
 
 
@@ -159,12 +159,9 @@ class System:
         return rows
 
     def _repr_latex_(self) -> str:
-        rows = [rf"{latex(e.lhs)} &= {latex(e.rhs)}" for e in self.equations]
-        rows += [
-            rf"{latex(k) if not isinstance(k, str) else k} &:= {latex(v)}"
-            for k, v in self.observed.items()
-        ]
-        return r"$$\begin{aligned}" + r" \\ ".join(rows) + r"\end{aligned}$$"
+        rows = [(e.lhs, "=", e.rhs) for e in self.equations]
+        named = {sympy.Symbol(k) if isinstance(k, str) else k: v for k, v in self.observed.items()}
+        return aligned(rows + [(k, ":=", v) for k, v in named.items()])
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         table = table_html(_HEADER, self._rows(text))

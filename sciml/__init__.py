@@ -31,6 +31,7 @@ from sciml.dsl import (
     unknown as unknown,
     unknowns as unknowns,
 )
+from sciml.plot import plot as plot
 from sciml.solvers import Solution as Solution, solve as solve
 from sciml.train import (
     Collocation as Collocation,

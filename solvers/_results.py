@@ -8,7 +8,7 @@ import diffrax as dfx
 import jax
 import numpy as np
 
-from sciml.dsl import Fault, Model, ModelError, SolveError, State
+from sciml.dsl import Fault, Model, ModelError, SolveError
 
 
 def is_traced(*trees: Any) -> bool:
@@ -97,11 +97,11 @@ def _reason(model: Model, time: float, state: np.ndarray, *, elapsed: float) -> 
 _BLOWN_UP = 1e6  # growth rates times the time that has passed: a pole is near
 
 
-def _not_finite(model: Model, values: np.ndarray) -> list[State]:
+def _not_finite(model: Model, values: np.ndarray) -> list[Any]:
     return [p for p in model.states if not np.all(np.isfinite(values[p.slice]))]
 
 
-def _names(pieces: list[State]) -> str:
+def _names(pieces: list[Any]) -> str:
     names = [p.name for p in pieces]
     more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
     return ", ".join(names[:_MOST]) + more
@@ -110,7 +110,7 @@ def _names(pieces: list[State]) -> str:
 _MOST = 6
 
 
-def _equations(model: Model, pieces: list[State]) -> str:
+def _equations(model: Model, pieces: list[Any]) -> str:
     """The first equation that determines one of these unknowns, and where it was written."""
     unknowns = [getattr(p.symbol, "expr", p.symbol) for p in pieces]
     for equation in model.program.system.equations:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import sympy
 from jaxtyping import Array, Float
 from sympy.logic.boolalg import Boolean
 
-from sciml.dsl import DeclarationError, Model
+from sciml.dsl import DeclarationError, Model, table_html, table_text
 
 from ._results import is_traced
 
@@ -131,18 +132,46 @@ class Solution(eqx.Module):
         return draw_solution(self, expressions, ax)
 
     def __str__(self) -> str:
-        if is_traced(self.ts):
+        if is_traced(self.ts, self.ys):
             return f"Solution of {self.model.system.name or 'model'}, traced"
-        counts = ", ".join(f"{k} {v}" for k, v in self.stats.items() if v is not None)
-        names = ", ".join(s.name for s in self.model.states)
-        ts = np.asarray(self.ts)
-        span = f"{ts.shape[-1]} times" + (f", t = {ts.min():g} to {ts.max():g}" if ts.size else "")
-        return f"Solution of {names}: {span}\n{counts}"
+        return f"{self._head()}\n\n{table_text(_HEADER, self._rows())}"
 
     __repr__ = __str__
 
+    def _head(self) -> str:
+        name, ts = self.model.system.name, np.asarray(self.ts)
+        subject = f"Solution of {name}" if name else "Solution"
+        batch = "" if ts.ndim == 1 else f"{' x '.join(map(str, ts.shape[:-1]))} solves, "
+        span = f", t = {ts.min():g} to {ts.max():g}" if ts.size else ""
+        steps = int(np.sum(self.stats.get("num_steps", 0)))
+        rejected = int(np.sum(self.stats.get("num_rejected_steps", 0)))
+        head = f"{subject}: {batch}{ts.shape[-1]} times{span}; {steps} steps"
+        head += f", {rejected} of them rejected" if rejected else ""
+        good = np.asarray(self.result == dfx.RESULTS.successful)
+        return head if good.all() else f"{head}; {np.sum(~good)} failed"
+
+    def _rows(self) -> list[list[str]]:
+        rows = []
+        for piece in self.model.states:
+            values = np.asarray(self.ys[..., piece.slice])
+            unit = getattr(piece.symbol, "unit", None) or ""
+            shape = str(piece.shape) if piece.shape else ""
+            numbers = []
+            if values.size:
+                ends = (values[0], values[-1]) if values[..., 0].ndim == 1 else ()
+                numbers = [f"{v.item():.5g}" if v.size == 1 else "" for v in ends] or ["", ""]
+                numbers += [f"{values.min():.5g}", f"{values.max():.5g}"]
+            rows.append([piece.name, shape, *(numbers or [""] * 4), unit])
+        return rows
+
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": str(self)}
+        if is_traced(self.ts, self.ys):
+            return {"text/plain": str(self)}
+        table = table_html(_HEADER, self._rows())
+        return {"text/plain": str(self), "text/markdown": f"{self._head()}\n\n{table}"}
+
+
+_HEADER = ("symbol", "shape", "first", "last", "smallest", "largest", "unit")
 
 
 def _batch_axes(model: Model) -> int:

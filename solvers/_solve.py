@@ -106,8 +106,11 @@ def _saved(
         return _saved_traced(ts, ys, raw.result, asked, throw)
     reached = np.isfinite(ts)
     last = int(np.count_nonzero(reached)) - 1
-    if throw and (error := diagnose(model, raw, ts[last], ys[last])) is not None:
-        raise error
+    if throw:
+        finite = np.all(np.isfinite(ys), axis=1)
+        worst = last if np.all(finite) else min(last, int(np.argmin(finite)))
+        if (error := diagnose(model, raw, ts[worst], ys[worst])) is not None:
+            raise error
     if last < ts.size - 1:  # stopped early, or room was left for more steps
         reached[last] = asked
         return jnp.asarray(np.asarray(ts)[reached]), jnp.asarray(np.asarray(ys)[reached])

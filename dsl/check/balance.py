@@ -27,7 +27,7 @@ def balance_faults(system: System, match: Match) -> list[Fault]:
     faults += [_surplus(system, match, i) for i in match.surplus]
     faults += [_algebraic(system, match, i) for i in match.implicit]
     faults += [_circle(system, match, circle) for circle in circles(_graph(system, match))]
-    faults += [_missing(system, match, unknown) for unknown in match.missing]
+    faults += [_missing(system, match, unknown) for unknown in _missing_names(system, match)]
     return faults
 
 
@@ -44,7 +44,8 @@ def empty_fault(system: System) -> Fault:
 
 
 def _count(system: System) -> str:
-    unknowns = [u for u in unknowns_of(system.survey) if u not in system.observed]
+    found = [name_of(u) for u in unknowns_of(system.survey) if u not in system.observed]
+    unknowns = list(dict.fromkeys(found))
     equations = counted(len(system.equations), "equation")
     return f"{equations} for {counted(len(unknowns), 'unknown')}: {listed(unknowns)}"
 
@@ -62,6 +63,13 @@ def _idle(system: System, i: int) -> Fault:
         ],
         cure="declare what it determines with sm.unknown; set a parameter in System(values=...)",
     )
+
+
+def _missing_names(system: System, match: Match) -> list[Any]:
+    """Unknowns without an equation; one with the name of another is reported for its name."""
+    missing = set(match.missing)
+    settled = {name_of(u) for u in system.survey.unknowns if u not in missing}
+    return [unknown for unknown in match.missing if name_of(unknown) not in settled]
 
 
 def _missing(system: System, match: Match, unknown: Any) -> Fault:

@@ -44,7 +44,7 @@ def shown(value: Any) -> str:
 
 def listed(names: Iterable[Any]) -> str:
     """``x, y and z``; the rest of a long list is counted."""
-    found = [name_of(name) for name in names]
+    found = list(dict.fromkeys(name_of(name) for name in names))
     if len(found) > _MOST:
         return f"{', '.join(found[:_MOST])} and {len(found) - _MOST} more"
     return " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:])))

@@ -110,8 +110,10 @@ def _definitions(system: System) -> dict[Any, int | None]:
     """Explicit algebraic equations, by the rule of the compiler's pass `extract_definitions`."""
     survey = system.survey
     found: dict[Any, int | None] = {k: None for k in system.observed if isinstance(k, AppliedUndef)}
-    for i, (equation, sides) in enumerate(zip(system.equations, survey.sides, strict=True)):
-        for side, others in ((equation.lhs, sides[1]), (equation.rhs, sides[0])):
+    for i, (equation, rates) in enumerate(zip(system.equations, survey.rates, strict=True)):
+        on_left, on_right = survey.sides[i]
+        candidates = [(equation.lhs, on_right), (equation.rhs, on_left)]
+        for side, others in candidates[:1] if rates else candidates:
             explicit = isinstance(side, AppliedUndef) and side not in survey.orders
             if explicit and side not in found and side not in others:
                 found[side] = i

@@ -11,7 +11,7 @@ from sympy.core.function import AppliedUndef
 from .._equations import Equation
 from .._errors import Fault
 from .._neural import Neural
-from .._show import name_of, text
+from .._show import name_of
 from .._symbols import Parameter, t
 from .._system import System
 from .describe import entry, kind, listed, nearest, place
@@ -62,22 +62,27 @@ def _undeclared(system: System, table: Mapping) -> list[Fault]:
 def _undeclared_fault(
     system: System, symbol: sympy.Symbol, where: Any, table: Mapping, known: list[str]
 ) -> Fault:
-    name = symbol.name
+    name, summary = symbol.name, f"{symbol.name} is not declared: it is a plain sympy symbol."
     near = nearest(name, known)
     expected = "symbols made by sm.unknown or sm.parameter, or a value for the symbol"
     causes = ["it was made with sympy.symbols, and no value was given for it"]
     cure = f'declare it, {name} = sm.parameter("{name}"), or give values={{{name}: ...}}'
     if name == t.name:
+        summary = "t is another symbol of the name t, not the time."
         expected, causes = "the time of this package, sm.t, which is sympy.Symbol('t')", []
         cure = "import t from sciml, and use it everywhere"
     elif name in table:
         meant = kind(next(iter(table[name])))
         causes = [f"the system has {meant} of this name, but this is another symbol"]
         cure = f"use the one that was declared as {meant}"
+    elif name in system.observed:
+        causes = ["observed gives it by its name alone"]
+        cure = f"give the symbol itself as the key, observed={{{name}: ...}}"
     elif near is not None:
         causes.insert(0, f"{near} was meant")
+        cure = f"use {near}; or {cure}"
     return Fault(
-        f"{name} is not declared: it is a plain sympy symbol without a value.",
+        summary,
         **place(system, where),
         culprit=name,
         expected=expected,
@@ -122,7 +127,10 @@ def _difference(first: Any, other: Any) -> tuple[str, str]:
 
 
 def _settings(symbol: Any, keys: list[str]) -> str:
-    return ", ".join(f"{k}={getattr(symbol, k, None)!r}" for k in keys)
+    given = {k: getattr(symbol, k, None) for k in keys}
+    empty = [k for k, v in given.items() if v in (None, (), "")]
+    words = [f"no {k}" for k in empty]
+    return ", ".join(words + [f"{k}={v!r}" for k, v in given.items() if k not in empty])
 
 
 def _not_of_time(system: System) -> list[Fault]:
@@ -130,7 +138,7 @@ def _not_of_time(system: System) -> list[Fault]:
     for unknown, where in system.survey.unknowns.items():
         if unknown.args == (t,) or not isinstance(where, Equation):
             continue
-        name, given = text(unknown), listed(unknown.args)
+        name, given = unknown.func.__name__, ", ".join(name_of(a) for a in unknown.args)
         if any(not isinstance(a, sympy.Symbol) or isinstance(a, Parameter) for a in unknown.args):
             summary = f"{name}({given}) calls {name}, which is not declared as a function."
             causes = ["it was made with sympy.Function, and applied to unknowns or parameters"]
@@ -142,7 +150,7 @@ def _not_of_time(system: System) -> list[Fault]:
             causes = ["the t in it was made by sympy.symbols, with assumptions"]
             cure = "import t from sciml, and use it everywhere"
         else:
-            summary = f"{name} is a function of {given}, not of time alone."
+            summary = f"{name} is a function of {listed(unknown.args)}, not of time alone."
             causes = ["it is a field; partial differential equations are not compiled yet"]
             cure = "give it a shape instead of coordinates: its values at the points of a grid"
         faults.append(
@@ -189,7 +197,7 @@ def _initial_keys(system: System, table: Mapping) -> list[Fault]:
         things = table.get(name, {})
         if things or isinstance(key, Parameter):
             thing = next(iter(things), key)
-            cure = "remove it"
+            cure = "remove it; the module in sm.neural holds the weights"
             if isinstance(thing, sympy.Symbol):
                 cure = f"move it to values={{{name}: ...}}"
             fault = _key_fault(system, "initial", key, f"{name} is {kind(thing)}", states, cure)
@@ -211,11 +219,11 @@ def _value_keys(system: System, table: Mapping) -> list[Fault]:
         things = table.get(name, {})
         if things or name in states or isinstance(key, (AppliedUndef, sympy.Derivative)):
             thing = next(iter(things), key)
-            is_unknown = isinstance(thing, (AppliedUndef, sympy.Derivative)) or name in states
-            what = "an unknown" if is_unknown else kind(thing)
-            cure = "give the module in sm.neural; its weights are no values"
-            if is_unknown:
+            what, cure = kind(thing), "remove it; the module in sm.neural holds the weights"
+            if isinstance(thing, AppliedUndef):
                 cure = f"move it to initial={{{name}: ...}}, or declare {name} with sm.parameter"
+            elif isinstance(key, sympy.Derivative) or name in states:
+                what, cure = "a rate", f"move it to initial={{{name}: ...}}, or remove it"
             what = f"{name} is {what}"
             faults.append(_key_fault(system, "values", key, what, parameters, cure))
         else:
@@ -258,7 +266,6 @@ def _absent(system: System, field: str, key: Any, known: list[str]) -> Fault:
 
 def _observed_keys(system: System, table: Mapping) -> list[Fault]:
     faults = []
-    undeclared = {s.name for s in system.survey.undeclared}
     for key in system.observed:
         name = name_of(key)
         if isinstance(key, (Parameter, sympy.Symbol)) and key in system.survey.parameters:
@@ -266,9 +273,8 @@ def _observed_keys(system: System, table: Mapping) -> list[Fault]:
         elif not isinstance(key, (str, sympy.Symbol, AppliedUndef)):
             what = f"{name} is an expression, not a symbol"
             cure = f'give it a name, observed={{"name": {name}}}'
-        elif isinstance(key, str) and (table.get(name) or name in undeclared):
-            thing = next(iter(table.get(name, {})), None)
-            what = f"{name} is {kind(thing)} of the system"
+        elif isinstance(key, str) and name in table:
+            what = f"{name} is {kind(next(iter(table[name])))} of the system"
             cure = "observe it under another name, or give the symbol itself as the key"
         else:
             continue

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from .._errors import DeclarationError
 from .._neural import as_dtype
-from .._show import latex, name_of, number, table_html, table_text, text
+from .._show import aligned, name_of, number, table_html, table_text, text
 from .._system import System
 from .program import Program, State
 
@@ -118,10 +118,19 @@ class Model(eqx.Module):
         """
         dtype = self.dtype
         states = {s.name: s for s in self.program.states}
+        for key in values or {}:
+            if name_of(key) in states:
+                name = name_of(key)
+                raise DeclarationError(
+                    f"{name} is an unknown, and values are of parameters: give its value at the "
+                    f"start, initial={{{name}: ...}}"
+                )
         new_values = _updated("parameter", self.parameters, values, dtype)
         y = self.initial
         for key, value in (initial or {}).items():
             name = name_of(key)
+            if name in self.parameters:
+                raise DeclarationError(f"{name} is a parameter: give it in values={{{name}: ...}}")
             if name not in states:
                 raise DeclarationError(_absent("unknown", name, states))
             if name in self.program.initial_expressions:
@@ -185,10 +194,8 @@ class Model(eqx.Module):
         return rows
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        equations = self.program.system.equations
-        lines = r" \\ ".join(rf"{latex(e.lhs)} &= {latex(e.rhs)}" for e in equations)
+        mathematics = aligned((e.lhs, "=", e.rhs) for e in self.program.system.equations)
         table = table_html(("symbol", "kind", "value"), self._rows())
-        mathematics = r"$$\begin{aligned}" + lines + r"\end{aligned}$$"
         return {"text/plain": str(self), "text/markdown": f"{mathematics}\n\n{table}"}
 
 
@@ -217,7 +224,10 @@ def _as_array(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Arra
 
 def _numbers(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     """A given value as an array of the declared shape."""
-    array = np.asarray(float(value) if isinstance(value, sympy.Basic) else value, float)
+    try:
+        array = np.asarray(float(value) if isinstance(value, sympy.Basic) else value, float)
+    except (TypeError, ValueError):
+        raise DeclarationError(f"{name} is given {value!r}, which is no number") from None
     try:
         return np.broadcast_to(array, shape)
     except ValueError:
@@ -225,7 +235,10 @@ def _numbers(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _misfit(name: str, received: tuple, declared: tuple) -> str:
-    return f"{name} was declared with shape {declared}; the value given has shape {received}"
+    several = "" if declared else ": for several values at once, map over the solve by jax.vmap"
+    return (
+        f"{name} was declared with shape {declared}; the value given has shape {received}{several}"
+    )
 
 
 def lower(declared: System, simplified: System, dtype: Any = None) -> Model:

@@ -13,7 +13,9 @@ from .._system import System
 
 
 def extract_definitions(system: System) -> System:
-    """Moves ``z = expression`` (or ``expression = z``) to `observed` if z is never differentiated.
+    """Moves ``z = expression`` to `observed` if z is never differentiated.
+
+    So does ``expression = z``, if there is no derivative in it: ``D(x) = z`` is an equation for x.
 
     Raises `ModelError` where such definitions depend on each other in a circle.
     """
@@ -21,19 +23,20 @@ def extract_definitions(system: System) -> System:
     definitions: dict[Any, Any] = dict(system.observed)
     origins: dict[Any, Equation] = {}
     kept = []
-    for equation, mentions in zip(system.equations, system.survey.mentions, strict=True):
-        for left, right in ((equation.lhs, equation.rhs), (equation.rhs, equation.lhs)):
+    for equation, rates in zip(system.equations, system.survey.rates, strict=True):
+        sides = [(equation.lhs, equation.rhs), (equation.rhs, equation.lhs)]
+        for left, right in sides[:1] if rates else sides:
             explicit = isinstance(left, AppliedUndef) and left not in orders
             if explicit and left not in definitions and not right.has(left):
                 definitions[left] = right
                 origins[left] = equation
                 break
         else:
-            kept.append((equation, mentions))
+            kept.append(equation)
     if not definitions:
         return system
     _refuse_circles(system, definitions, origins)
-    return system.replace(equations=[e for e, _ in kept], observed=definitions)
+    return system.replace(equations=kept, observed=definitions)
 
 
 def _refuse_circles(system: System, definitions: dict, origins: dict) -> None:

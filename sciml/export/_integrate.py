@@ -20,12 +20,13 @@ MESSAGES = (
 )
 
 
-def integrate(field, method, max_steps, t0, t1, y0, args, ts, rtol, atol, record=False):
+def integrate(field, method, max_steps, t0, t1, y0, args, fixed, ts, rtol, atol, record=False):
     """Steps from t0 to t1 under error control; returns the states at `ts`, and a record of steps.
 
-    Time runs as s from 0 to |t1 - t0|. A step is accepted where the root mean square of its error,
-    over atol + rtol |y|, is at most 1; the next one is sized by the PI controller of Gustafsson
-    (1991). A record is what `backward` needs. Step sizes carry no derivative.
+    The equation is y' = field(t, y, args, fixed), where `fixed` holds what has no derivative. Time
+    runs as s from 0 to |t1 - t0|. A step is accepted where the root mean square of its error, over
+    atol + rtol |y|, is at most 1; the next one is sized by the PI controller of Gustafsson (1991).
+    A record is what `backward` needs. Step sizes carry no derivative.
     """
     step, interpolate, order = method
     length = lax.stop_gradient(jnp.abs(t1 - t0))
@@ -34,7 +35,7 @@ def integrate(field, method, max_steps, t0, t1, y0, args, ts, rtol, atol, record
     due, place = schedule(t0, t1, way, ts)
 
     def rates(s, y):
-        return way * field(t0 + way * s, y, args)
+        return way * field(t0 + way * s, y, args, fixed)
 
     def unfinished(c):
         return (c["status"] == 0) & (c["s"] < length)
@@ -97,7 +98,8 @@ def integrate(field, method, max_steps, t0, t1, y0, args, ts, rtol, atol, record
         "status": jnp.where(finite, 0, 3).astype(jnp.int32),
         "steps": jnp.zeros((), jnp.int32),
         "saved": jnp.sum((due <= 0).astype(jnp.int32)).astype(jnp.int32),
-        "ys": jnp.where(since == 0, y0[None] + since * f0[None], jnp.nan),  # the rate for its derivative
+        # at the start the rate counts for nothing but the derivative by time
+        "ys": jnp.where(since == 0, y0[None] + since * f0[None], jnp.nan),
     }
     if record:
         start["record"] = {
@@ -156,29 +158,21 @@ def first_step(rates, y, f, length, rtol, atol, order):
     h0 = jnp.minimum(h0, length)
     d2 = rms((rates(h0, y + h0 * f) - f) / allowed) / h0
     largest = jnp.maximum(d1, d2)
-    h1 = jnp.where(
-        largest <= 1e-15, jnp.maximum(1e-6, 1e-3 * h0), (0.01 / largest) ** (1 / order)
-    )
+    h1 = jnp.where(largest <= 1e-15, jnp.maximum(1e-6, 1e-3 * h0), (0.01 / largest) ** (1 / order))
     h = jnp.minimum(100 * h0, h1)
     return jnp.minimum(jnp.where(jnp.isfinite(h), h, 1e-3 * h0), length)
 
 
 def trajectory(field, method, max_steps, t0, t1, y0, args, fixed, ts, rtol, atol):
-    """`integrate`, with derivatives in reverse mode: each accepted step is retraced backwards.
-
-    ``field(t, y, args, fixed)``, where `fixed` holds what has no derivative.
-    """
-    with_fixed = lambda t, y, args: field(t, y, args, fixed)
-    return integrate(with_fixed, method, max_steps, t0, t1, y0, args, ts, rtol, atol)[0]
+    """`integrate`, with derivatives in reverse mode: each accepted step is retraced backwards."""
+    return integrate(field, method, max_steps, t0, t1, y0, args, fixed, ts, rtol, atol)[0]
 
 
 def forward(field, method, max_steps, t0, t1, y0, args, fixed, ts, rtol, atol):
     """Forward pass of `trajectory`: it records the accepted steps."""
-    with_fixed = lambda t, y, args: field(t, y, args, fixed)
-    result, record = integrate(
-        with_fixed, method, max_steps, t0, t1, y0, args, ts, rtol, atol, record=True
-    )
-    return result, (t0, t1, y0, args, fixed, ts, rtol, atol, result, record)
+    given = (t0, t1, y0, args, fixed, ts)
+    result, record = integrate(field, method, max_steps, *given, rtol, atol, record=True)
+    return result, (*given, result, record)
 
 
 def backward(field, method, max_steps, kept, cotangent):
@@ -187,14 +181,16 @@ def backward(field, method, max_steps, kept, cotangent):
     The derivatives by `ts` and `t0` follow from the equation itself. A solve that failed has no
     derivative: it is not a number.
     """
-    t0, t1, y0, args, fixed, ts, rtol, atol, result, record = kept
+    t0, t1, y0, args, fixed, ts, result, record = kept
     step, interpolate, _ = method
     way = jnp.where(t1 < t0, -1, 1).astype(y0.dtype)
     due, place = schedule(t0, t1, way, ts)
     g = cotangent["ys"]
 
     def retrace(s, h, y, args):
-        rates = lambda s, y: way * field(t0 + way * s, y, args, fixed)
+        def rates(s, y):
+            return way * field(t0 + way * s, y, args, fixed)
+
         y1, _, _, stages = step(rates, s, y, rates(s, y), h)
         return y1, stages
 
@@ -215,7 +211,8 @@ def backward(field, method, max_steps, kept, cotangent):
         y_step, args_step = pull(bars)
         return i - 1, first, direct + y_step, jax.tree.map(jnp.add, args_bar, args_step)
 
-    begin = (record["count"] - 1, record["end"], jnp.zeros_like(y0), jax.tree.map(jnp.zeros_like, args))
+    nothing = jnp.zeros_like(y0), jax.tree.map(jnp.zeros_like, args)
+    begin = (record["count"] - 1, record["end"], *nothing)
     _, _, y_bar, args_bar = lax.while_loop(lambda c: c[0] >= 0, back, begin)
     at_start = jnp.zeros_like(due, bool).at[place].set(due == 0)
     y_bar = y_bar + jnp.sum(jnp.where(at_start[:, None], g, 0), axis=0)

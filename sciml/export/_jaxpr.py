@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
@@ -55,7 +56,9 @@ class JaxprWriter:
         self._values.update(zip(jaxpr.invars, inputs, strict=True))
         uses = _uses(jaxpr)
         for var in jaxpr.invars:  # what is used twice must not be computed twice
-            self._values[var] = self._named(self._values[var]) if uses[var] > 1 else self._values[var]
+            self._values[var] = (
+                self._named(self._values[var]) if uses[var] > 1 else self._values[var]
+            )
         for equation in jaxpr.eqns:
             if any(uses[var] for var in equation.outvars):
                 self._equation(equation, uses)
@@ -74,7 +77,7 @@ class JaxprWriter:
         return self._constant(var.val) if isinstance(var, Literal) else self._values[var]
 
     def _constant(self, value: Any) -> Operand:
-        if jax.dtypes.issubdtype(jax.dtypes.result_type(value), jax.dtypes.extended):
+        if jnp.issubdtype(jnp.result_type(value), jax.dtypes.extended):
             raise self._cannot(f"an array of type {value.dtype}")
         array = np.asarray(value)
         if array.ndim == 0 and array.dtype.kind in "biuf":
@@ -88,10 +91,13 @@ class JaxprWriter:
         return Operand(self._assign(operand.text), ATOM, operand.shape, operand.dtype)
 
     def _assign(self, text: str) -> str:
-        self._count += 1
-        name = f"v{self._count}"
+        name = self._fresh("v")
         self._line(f"{name} = {text}")
         return name
+
+    def _fresh(self, stem: str) -> str:
+        self._count += 1
+        return f"{stem}{self._count}"
 
     def _line(self, text: str) -> None:
         self.lines += wrapped(self.indent + text).split("\n")
@@ -114,7 +120,9 @@ class JaxprWriter:
         elif name in _CALLS:
             inner = params[_CALLS[name]]
             jaxpr, consts = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
-            for var, found in zip(equation.outvars, self.body(jaxpr, consts, operands), strict=True):
+            for var, found in zip(
+                equation.outvars, self.body(jaxpr, consts, operands), strict=True
+            ):
                 self._values[var] = self._named(found) if uses[var] > 1 else found
             return
         elif name in _CONTROL:
@@ -154,8 +162,7 @@ class JaxprWriter:
 
         It returns its results in one tuple, or in two, of which the first holds `split` of them.
         """
-        self._count += 1
-        name = f"inner_{self._count}"
+        name = self._fresh("inner")
         self._line(f"def {name}({arguments}):")
         outer, self.indent = self.indent, self.indent + "    "
         results = self.body(closed.jaxpr, closed.consts, inputs)
@@ -169,8 +176,9 @@ class JaxprWriter:
         closed, consts, carried = p["jaxpr"], p["num_consts"], p["num_carry"]
         fixed = [self._named(o) for o in operands[:consts]]
         avals = [var.aval for var in closed.jaxpr.invars[consts:]]
-        inputs = [*fixed, *_items("carry", avals[:carried]), *_items("x", avals[carried:])]
-        name = self._function(closed, "carry, x", inputs, split=carried)
+        carry, item = self._fresh("carry"), self._fresh("item")
+        inputs = [*fixed, *_items(carry, avals[:carried]), *_items(item, avals[carried:])]
+        name = self._function(closed, f"{carry}, {item}", inputs, split=carried)
         given = [typed(o, self.dtype_text) for o in operands[consts:]]
         found = self._assign(
             f"lax.scan({name}, {row(given[:carried])}, {row(given[carried:])}, "
@@ -185,17 +193,19 @@ class JaxprWriter:
         n_test, n_body = p["cond_nconsts"], p["body_nconsts"]
         fixed = [self._named(o) for o in operands[: n_test + n_body]]
         avals = [var.aval for var in p["body_jaxpr"].jaxpr.invars[n_body:]]
-        carry = _items("carry", avals)
-        test = self._function(p["cond_jaxpr"], "carry", [*fixed[:n_test], *carry])
-        body = self._function(p["body_jaxpr"], "carry", [*fixed[n_test:], *carry])
+        carry = self._fresh("carry")
+        items = _items(carry, avals)
+        test = self._function(p["cond_jaxpr"], carry, [*fixed[:n_test], *items])
+        body = self._function(p["body_jaxpr"], carry, [*fixed[n_test:], *items])
         given = row([typed(o, self.dtype_text) for o in operands[n_test + n_body :]])
-        found = self._assign(f"lax.while_loop(lambda carry: {test}(carry)[0], {body}, {given})")
+        found = self._assign(f"lax.while_loop(lambda c: {test}(c)[0], {body}, {given})")
         return [f"{found}[{i}]" for i in range(len(avals))]
 
     def _cond(self, p: dict, operands: list[Operand]) -> list[str]:
         which, *given = operands
         avals = [var.aval for var in p["branches"][0].jaxpr.invars]
-        names = [self._function(b, "x", _items("x", avals)) for b in p["branches"]]
+        item = self._fresh("item")
+        names = [self._function(b, item, _items(item, avals)) for b in p["branches"]]
         texts = row([typed(o, self.dtype_text) for o in given])
         found = self._assign(f"lax.switch({which.text}, {row(names)}, {texts})")
         return [f"{found}[{i}]" for i in range(len(p["branches"][0].jaxpr.outvars))]

@@ -118,7 +118,7 @@ def _function(
             label = f"constant_{len(weights) + 1}"
             weights[label] = value
             return f'w["{label}"]'
-        return f'jnp.asarray(tables[{table(value)}], {writer.dtype_text(value.dtype)})'
+        return f"jnp.asarray(tables[{table(value)}], {writer.dtype_text(value.dtype)})"
 
     def leaf(label: str, value: Any) -> Operand:
         value = np.asarray(value)

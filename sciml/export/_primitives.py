@@ -15,7 +15,7 @@ from ._text import scalar_text
 
 @dataclasses.dataclass(frozen=True)
 class Operand:
-    """Text of a value; `literal` says that it is a bare number, which takes its type from others."""
+    """Text of a value; a `literal` is a bare number, which takes its type from its neighbours."""
 
     text: str
     level: int
@@ -43,7 +43,8 @@ _FUNCTIONS = {
 
 _INFIX = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _REDUCTIONS = {
-    "reduce_max": "jnp.max", "reduce_min": "jnp.min", "reduce_and": "jnp.all", "reduce_or": "jnp.any"
+    "reduce_max": "jnp.max", "reduce_min": "jnp.min",
+    "reduce_and": "jnp.all", "reduce_or": "jnp.any",
 }  # fmt: skip
 _SCANS = ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
 
@@ -143,9 +144,7 @@ def _shaped(name: str, p: dict, operands: Sequence[Operand], dtype_of: Callable)
     return None
 
 
-def _contraction(
-    p: dict, operands: Sequence[Operand], texts: list[str], dtype_of: Callable
-) -> str:
+def _contraction(p: dict, operands: Sequence[Operand], texts: list[str], dtype_of: Callable) -> str:
     (left, right), (batch, _) = p["dimension_numbers"]
     ranks = [len(operand.shape) for operand in operands]
     plain = not batch and max(ranks) <= 2 and p["precision"] is None
@@ -175,7 +174,9 @@ def _indexed(name: str, p: dict, operands: Sequence[Operand], dtype_of: Callable
     if name == "slice":
         strides = p["strides"] or (1,) * len(p["start_indices"])
         items = zip(p["start_indices"], p["limit_indices"], strides, strict=True)
-        key = ", ".join(f"{int(a)}:{int(b)}" + (f":{int(s)}" if s != 1 else "") for a, b, s in items)
+        key = ", ".join(
+            f"{int(a)}:{int(b)}" + (f":{int(s)}" if s != 1 else "") for a, b, s in items
+        )
         return f"{wrap(operands[0].pair, ATOM)}[{key}]"
     if name == "dynamic_slice":
         sizes = _ints(p["slice_sizes"])
@@ -193,10 +194,14 @@ def _indexed(name: str, p: dict, operands: Sequence[Operand], dtype_of: Callable
         )
         numbers = ", ".join(f"{field}={_ints(getattr(d, field))}" for field in fields)
         fill = p["fill_value"]
-        settings = f"slice_sizes={_ints(p['slice_sizes'])}, mode=lax.GatherScatterMode.{p['mode'].name}"
+        settings = (
+            f"slice_sizes={_ints(p['slice_sizes'])}, mode=lax.GatherScatterMode.{p['mode'].name}"
+        )
         settings += "" if fill is None else f", fill_value={scalar_text(fill)}"
         indices = typed(operands[1], dtype_of)
-        return f"lax.gather({texts[0]}, {indices}, lax.GatherDimensionNumbers({numbers}), {settings})"
+        return (
+            f"lax.gather({texts[0]}, {indices}, lax.GatherDimensionNumbers({numbers}), {settings})"
+        )
     return None
 
 
@@ -220,7 +225,8 @@ def _reduced(name: str, p: dict, operands: Sequence[Operand], dtype_of: Callable
         )
         padding = tuple(_ints(pair) for pair in p["padding"])
         return (
-            f"lax.conv_general_dilated({', '.join(texts)}, {_ints(p['window_strides'])}, {padding}, "
+            f"lax.conv_general_dilated({', '.join(texts)}, {_ints(p['window_strides'])}, "
+            f"{padding}, "
             f"lhs_dilation={_ints(p['lhs_dilation'])}, rhs_dilation={_ints(p['rhs_dilation'])}, "
             f"dimension_numbers=lax.ConvDimensionNumbers({specs}), "
             f"feature_group_count={int(p['feature_group_count'])}, "

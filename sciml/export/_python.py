@@ -24,16 +24,22 @@ PUBLIC = ("vector_field", "observed", "initial_state", "unpack", "solve")
 _SHOWN = 200  # equations and symbols listed in the docstring
 
 
-def python_source(model: Model, name: str, *, method: str, max_steps: int) -> str:
+def python_source(
+    model: Model, name: str, *, method: str, max_steps: int, terms: bool = True
+) -> str:
     """The text of the Python file called `name`.
 
-    Raises `ExportError` for a neural term that cannot be written.
+    Without `terms`, the neural and forcing terms are left out: ``NETWORKS`` is to be filled in.
+
+    Raises `ExportError` for a term that cannot be written.
     """
     functions = _functions(model)
     tables: list[np.ndarray] = []
-    sources = [_renumbered(function, tables) for function in functions]
-    networks = network_code(model, functions, lambda array: _stored(tables, array))
-    code = [*sources, *(network.source for network in networks.values())]
+    code = [_renumbered(function, tables) for function in functions]
+    networks: dict[str, NetworkCode] = {}
+    if terms:
+        networks = network_code(model, functions, lambda array: _stored(tables, array))
+    code += [network.source for network in networks.values()]
     text = "\n".join(code)
     data = _data(tables, networks)
     special = "from jax.scipy import special\n" if "special." in text else ""
@@ -43,7 +49,7 @@ def python_source(model: Model, name: str, *, method: str, max_steps: int) -> st
         _settings(model, max_steps),
         _copied(_template, "copied"),
         *(_wrapped(source) for source in code),
-        _copied(_template, "call") if re.search(r"\bcall\(", text) else "",
+        _copied(_template, "call") if re.search(r"\bcall(_each)?\(", text) else "",
         _copied(_integrate, "copied"),
         _copied(METHODS[method], "copied"),
         _copied(_template, "packed") if "packed(" in data else "",
@@ -151,6 +157,9 @@ def _data(tables: list[np.ndarray], networks: Mapping[str, NetworkCode]) -> str:
         return "\n".join([*lines, "WEIGHTS = {}"])
     lines.append("WEIGHTS = {")
     for name, network in networks.items():
+        if not network.weights:
+            lines.append(f'    "{name}": {{}},')
+            continue
         lines.append(f'    "{name}": {{')
         lines += [entry(f'        "{key}": ', value) for key, value in network.weights.items()]
         lines.append("    },")
@@ -176,10 +185,10 @@ def _joined(parts: Sequence[str]) -> str:
 def _docstring(model: Model, name: str) -> str:
     about = description(model)
     title = about["name"] or name
-    count = f"{about['size']} states, {len(about['parameters'])} parameters"
+    count = f"{about['size']} unknowns with {len(about['parameters'])} parameters"
     observed = [f"{o['name']} := {o['expression']}" for o in about["observed"]]
     equations = [*about["equations"], *observed]
-    lines = [f"{title}: an ordinary differential equation with {count}.", "", "Equations"]
+    lines = [f"{title}: a differential equation in {count}.", "", "Equations"]
     lines += ["    " + equation for equation in equations[:_SHOWN]]
     lines += [f"    ... and {len(equations) - _SHOWN} more"] if len(equations) > _SHOWN else []
     rows = _rows(about)
@@ -195,8 +204,8 @@ def _docstring(model: Model, name: str) -> str:
         '    assert solution["success"], solution["status"]',
         f'    {name}.unpack(solution["ys"])["{first}"]',
         "",
-        "This file needs jax and nothing else. It computes in the floating-point type of the state;",
-        'for double precision, first jax.config.update("jax_enable_x64", True).',
+        "It needs jax and nothing else, and computes in the floating-point type of the state; for",
+        'double precision, first jax.config.update("jax_enable_x64", True).',
         f"Written by sciml {version()}.",
     ]
     return "\n".join(paragraph(line) for line in lines) + "\n"

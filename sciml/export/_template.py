@@ -74,7 +74,9 @@ def initial_state(parameters=None, dtype=float):
     p = resolve(parameters, dtype)
     size = sum(size_of(shape) for _, shape in STATES.values())
     y = jnp.zeros((size,), dtype)
-    values = initials(jnp.zeros((), y.dtype), y, initials_constants(p, y.dtype), bound(weights(dtype)))
+    values = initials(
+        jnp.zeros((), y.dtype), y, initials_constants(p, y.dtype), bound(weights(dtype))
+    )
     given = {**INITIAL, **dict(zip(COMPUTED, values, strict=True))}
     pieces = [
         jnp.ravel(jnp.broadcast_to(jnp.asarray(given[name], y.dtype), shape))
@@ -91,9 +93,7 @@ def unpack(y):
     }
 
 
-def solve(
-    t0, t1, y0=None, parameters=None, ts=None, rtol=1e-6, atol=1e-9, derivatives="reverse"
-):
+def solve(t0, t1, y0=None, parameters=None, ts=None, rtol=1e-6, atol=1e-9, derivatives="reverse"):
     """Integrates the model from `t0` to `t1`, with `y0` the state at `t0`.
 
     Arguments: `y0`, by default the model's own; `parameters`, a dictionary by name, in which what
@@ -122,10 +122,8 @@ def solve_arrays(t0, t1, y0, parameters, ts, rtol, atol, derivatives="reverse"):
     args = tuple(c if real else None for c, real in zip(constants, smooth, strict=True))
     rest = tuple(None if real else c for c, real in zip(constants, smooth, strict=True))
     fixed = (rest, weights(y0.dtype))
-    if derivatives == "reverse":
-        return trajectory(field, METHOD, MAX_STEPS, t0, t1, y0, args, fixed, ts, rtol, atol)
-    rule = lambda t, y, args: field(t, y, args, fixed)
-    return integrate(rule, METHOD, MAX_STEPS, t0, t1, y0, args, ts, rtol, atol)[0]
+    given = (field, METHOD, MAX_STEPS, t0, t1, y0, args, fixed, ts, rtol, atol)
+    return trajectory(*given) if derivatives == "reverse" else integrate(*given)[0]
 
 
 solve_arrays = jax.jit(solve_arrays, static_argnums=7)
@@ -153,7 +151,9 @@ def resolve(parameters, dtype):
     """Every parameter as an array: those given, and the defaults of the others."""
     given = {} if parameters is None else parameters
     if unknown := sorted(set(given) - set(PARAMETERS)):
-        raise ValueError(f"no parameter {', '.join(unknown)}: the model has {', '.join(PARAMETERS)}")
+        raise ValueError(
+            f"no parameter {', '.join(unknown)}: the model has {', '.join(PARAMETERS)}"
+        )
     values = {**PARAMETERS, **given}
     if missing := [name for name, value in values.items() if value is None]:
         raise ValueError(f"the model has no value of {', '.join(missing)}: give it in parameters")
@@ -174,7 +174,10 @@ def weights(dtype):
 
 def bound(arrays):
     """The networks as functions of their inputs alone."""
-    bind = lambda code, own: lambda *inputs: code(own, *inputs)
+
+    def bind(code, own):
+        return lambda *inputs: code(own, *inputs)
+
     return {name: bind(code, arrays[name]) for name, code in NETWORKS.items()}
 
 
@@ -193,12 +196,18 @@ def call(network, convention, pointwise, *inputs):
     """A network applied to its inputs as they are ("apart"), or to all of them in one "vector"."""
     if pointwise:
         inputs = jnp.broadcast_arrays(*inputs)
-        single = lambda *point: call(network, convention, False, *point)
-        flat = jax.vmap(single)(*(jnp.ravel(x) for x in inputs))
-        return jnp.reshape(flat, inputs[0].shape)
+        return jnp.reshape(call_each(network, convention, *inputs), inputs[0].shape)
     if convention == "apart":
         return network(*inputs)
     return network(jnp.concatenate([jnp.ravel(x) for x in inputs]))
+
+
+def call_each(network, convention, *inputs):
+    """The outputs of a network at each of several points, one after the other in one vector."""
+    inputs = [jnp.ravel(x) for x in jnp.broadcast_arrays(*inputs)]
+    dtype = jnp.result_type(*inputs)
+    outputs = jax.vmap(lambda *point: call(network, convention, False, *point))
+    return jnp.ravel(outputs(*(x.astype(dtype) for x in inputs)))
 
 
 # == packed ==

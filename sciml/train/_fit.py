@@ -186,6 +186,8 @@ def _polishing(polish: str | None, objective: Objective, size: int) -> str | Non
 def _spread_starts(point: PyTree, starts: int, spread: float, key: Array) -> PyTree:
     """Copies of the start along a leading axis, all but the first moved at random."""
     leaves, structure = jax.tree.flatten(point)
+    if starts == 1:
+        return jax.tree.map(lambda leaf: leaf[None], point)
     moved = []
     for leaf, one in zip(leaves, jax.random.split(key, max(len(leaves), 1)), strict=False):
         noise = jax.random.normal(one, (starts, *leaf.shape), leaf.dtype).at[0].set(0.0)

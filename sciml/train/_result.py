@@ -115,11 +115,14 @@ class Fit:
                 rows.append([name, f"{values[key]:.5g}", error, estimate.unit])
         return rows
 
-    def __str__(self) -> str:
+    def _lines(self) -> list[str]:
         head = f"Fit of {self.model.system.name or 'model'}: loss {self.loss:.5g}"
         if np.any(self.data.validation):
             head += f", validation loss {self.validation_loss:.5g}"
-        lines = [head, *self.notes]
+        return [head, *self.notes]
+
+    def __str__(self) -> str:
+        lines = self._lines()
         if rows := self._rows():
             lines += ["", table_text(_HEADER, rows)]
         return "\n".join(lines)
@@ -128,8 +131,8 @@ class Fit:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         table = table_html(_HEADER, self._rows()) if self.estimates else ""
-        first = str(self).split("\n\n")[0].replace("\n", "<br>")
-        return {"text/plain": str(self), "text/html": f"<p>{first}</p>{table}"}
+        parts = [*self._lines(), self.model.system._repr_latex_(), table]
+        return {"text/plain": str(self), "text/markdown": "\n\n".join(filter(None, parts))}
 
 
 _HEADER = ("symbol", "estimate", "standard error", "unit")

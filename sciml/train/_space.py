@@ -21,12 +21,12 @@ _EDGE = 1e-3  # a start on a bound is moved inside by this part of the range
 class Coordinate:
     """The map between a bounded quantity and an unconstrained number z.
 
-    Both bounds: a logistic curve; one bound: an exponential; none: a shift and a scale.
+    Both bounds: a logistic curve; one bound: an exponential; none: a scale. It is part of what is
+    compiled, hence the same for starts of about the same size.
     """
 
     lower: float
     upper: float
-    start: float
     scale: float
 
     def value(self, z: Array) -> Array:
@@ -37,7 +37,7 @@ class Coordinate:
             return self.lower + jnp.exp(z)
         if np.isfinite(self.upper):
             return self.upper - jnp.exp(z)
-        return self.start + self.scale * z
+        return self.scale * z
 
     def inverse(self, value: np.ndarray) -> np.ndarray:
         """z for a quantity; on or beyond a bound it is moved inside."""
@@ -49,14 +49,16 @@ class Coordinate:
             return np.log(np.maximum(value - self.lower, _EDGE * (1 + abs(self.lower))))
         if np.isfinite(self.upper):
             return np.log(np.maximum(self.upper - value, _EDGE * (1 + abs(self.upper))))
-        return (value - self.start) / self.scale
+        return value / self.scale
 
 
 def coordinate(bounds: tuple[float, float] | None, start: np.ndarray) -> Coordinate:
     """The coordinate of a quantity with these bounds, near this start."""
     lower, upper = bounds or (-np.inf, np.inf)
     size = float(np.max(np.abs(start)))
-    return Coordinate(lower, upper, float(np.mean(start)), size if size > 0 else 1.0)
+    if np.isfinite(lower) or np.isfinite(upper) or size == 0:
+        return Coordinate(lower, upper, 1.0)
+    return Coordinate(lower, upper, float(2.0 ** np.round(np.log2(size))))
 
 
 @dataclasses.dataclass(frozen=True)

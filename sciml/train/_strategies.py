@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sciml.dsl import FitError
+from sciml.dsl import DeclarationError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,6 +12,8 @@ class GrowingHorizon:
     """Trains on the first part of each trajectory, then on more of it.
 
     `parts` are fractions of the time span, increasing to 1; the steps are shared equally.
+
+    Raises `DeclarationError` for parts that do not.
     """
 
     parts: tuple[float, ...] = (0.25, 0.5, 1.0)
@@ -19,7 +21,7 @@ class GrowingHorizon:
     def __post_init__(self) -> None:
         increasing = all(a < b for a, b in zip(self.parts, self.parts[1:], strict=False))
         if not self.parts or not increasing or self.parts[0] <= 0 or self.parts[-1] != 1:
-            raise FitError(f"parts of a growing horizon increase to 1, not {self.parts}")
+            raise DeclarationError(f"parts of a growing horizon increase to 1, not {self.parts}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,8 @@ class MultipleShooting:
 
     `segments` of (nearly) equally many measurements; `weight` of the squared gaps between them,
     relative to the squared residuals. Source: Bock and Plitt (1984), as a penalty.
+
+    Raises `DeclarationError` for fewer than two segments, or a weight that is not positive.
     """
 
     segments: int = 5
@@ -35,7 +39,9 @@ class MultipleShooting:
 
     def __post_init__(self) -> None:
         if self.segments < 2 or not self.weight > 0:
-            raise FitError("multiple shooting needs 2 segments or more, and a positive weight")
+            raise DeclarationError(
+                "multiple shooting needs 2 segments or more, and a positive weight"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +51,13 @@ class Collocation:
     `steps` of the optimiser; `smoothing`, the penalty of the smoothing spline (chosen by
     generalised cross-validation if None). Every unknown must be measured.
     Source: Varah (1982); Roesch, Rackauckas and Stumpf (2021).
+
+    Raises `DeclarationError` for fewer than one step, or a negative smoothing.
     """
 
     steps: int = 500
     smoothing: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or (self.smoothing is not None and not self.smoothing >= 0):
+            raise DeclarationError("collocation needs a step or more, and smoothing of 0 or more")

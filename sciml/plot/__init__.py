@@ -1,0 +1,3 @@
+"""Pictures."""
+
+from ._plot import plot as plot
