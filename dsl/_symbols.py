@@ -139,7 +139,7 @@ def _frozen(name: str, value: Any) -> Any:
         ) from None
 
 
-def _nested(array: np.ndarray) -> Any:
+def _nested(array: Any) -> Any:
     return tuple(_nested(item) for item in array) if array.ndim else float(array)
 
 

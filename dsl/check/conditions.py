@@ -65,9 +65,7 @@ def _surplus(system: System, match: Match, key: Any, unknown: Any) -> Fault:
         **where,
         expected=f"initial values of {listed(match.states(unknown))} for an order of {order}",
         received=name,
-        causes=[
-            f"the equation was meant to be of a higher order than {text(_top(unknown, match))}"
-        ],
+        causes=[f"the equation was meant to be of a higher order than {text(match.top(unknown))}"],
         cure="remove it from initial",
     )
 

@@ -84,6 +84,7 @@ def match(system: System) -> Match:
     coupled, algebraic = _single(system, result)
     _match_coupled(result, coupled)
     _match_algebraic(survey, result, algebraic)
+    _find_bare(system, result)
     solved = {*definitions, *result.implicit.values()}
     for unknown in unknowns_of(survey):
         if unknown not in solved and result.top(unknown) not in result.owner:
@@ -167,25 +168,22 @@ def _single(system: System, result: Match) -> tuple[list[int], list[int]]:
         top = result.top(unknown)
         if top in result.owner:
             result.twice[result.owner[top]] = unknown, None
-    bare = _bare(system, algebraic, result)
-    result.twice.update(bare)
-    return coupled, [i for i in algebraic if i not in bare]
+    return coupled, algebraic
 
 
-def _bare(system: System, algebraic: list[int], result: Match) -> dict[int, tuple]:
-    """Algebraic equations ``x = ...`` of something that is determined already."""
-    found = {}
-    for i in algebraic:
+def _find_bare(system: System, result: Match) -> None:
+    """Algebraic equations ``x = ...`` that leave nothing open, and x is determined already."""
+    for i in [i for i, unknown in result.implicit.items() if unknown is None]:
         equation = system.equations[i]
         for side in (equation.lhs, equation.rhs):
             if not isinstance(side, AppliedUndef):
                 continue
             top = result.top(side)
-            if side in result.definitions:
-                found[i] = side, result.definitions[side]
-            elif top in result.owner:
-                found[i] = side, result.owner[top]
-    return found
+            if side in result.definitions or top in result.owner:
+                first = result.definitions.get(side, result.owner.get(top))
+                result.twice[i] = side, first
+                del result.implicit[i]
+                break
 
 
 def _match_coupled(result: Match, coupled: list[int]) -> None:

@@ -168,7 +168,7 @@ def _short(shape: Shape) -> str:
     return str(shape[0] if len(shape) == 1 else shape)
 
 
-def _first(array: np.ndarray, wrong: np.ndarray) -> str:
+def _first(array: np.ndarray, wrong: Any) -> str:
     """The first wrong element and its value."""
     if not array.shape:
         return f"{float(array):.6g}"

@@ -131,7 +131,7 @@ def _side_fault(side: sympy.Expr, where: dict[str, str]) -> Fault | None:
     return None
 
 
-def _smallest(expression: Any) -> tuple[sympy.Expr, list[sympy.Expr]]:
+def _smallest(expression: Any) -> tuple[Any, list[Any]]:
     """The innermost expression without a shape, reduced to two operands that clash."""
     for argument in expression.args:
         try:
@@ -139,10 +139,12 @@ def _smallest(expression: Any) -> tuple[sympy.Expr, list[sympy.Expr]]:
         except ShapeError:
             return _smallest(argument)
     operands = [a for a in expression.args if shape_of(a)]
+    if isinstance(expression, sympy.Piecewise):
+        operands = [a.expr if shape_of(a.expr) else a.cond for a in operands]  # type: ignore[attr]
     for i, one in enumerate(operands):
         for two in operands[:i]:
             if _joined(shape_of(one), shape_of(two)) is None:
-                pair = sorted((one, two), key=expression.args.index)
+                pair = [two, one]
                 if isinstance(expression, (sympy.Add, sympy.Mul)):
                     return expression.func(*pair), pair
                 return expression, pair

@@ -62,7 +62,7 @@ class Builder:
         self.definitions = definitions
         self._known: dict[tuple[sympy.Basic, int | None], int] = {}
 
-    def build(self, expression: sympy.Basic, guard: int | None = None) -> int:
+    def build(self, expression: Any, guard: int | None = None) -> int:
         """The node of an expression; `guard` is the condition under which its value is used."""
         key = (expression, guard)
         known = self._known.get(key)
@@ -71,7 +71,7 @@ class Builder:
             self._known[key] = known
         return known
 
-    def known(self, expression: sympy.Basic) -> int | None:
+    def known(self, expression: sympy.Basic | str) -> int | None:
         """The node of an expression that was built already."""
         return self._known.get((expression, None))
 

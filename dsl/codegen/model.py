@@ -257,7 +257,7 @@ def lower(declared: System, simplified: System, dtype: Any = None) -> Model:
     initial = np.full(program.size, np.nan)
     for s in program.states:
         if s.name in given and s.name not in program.initial_expressions:
-            initial[s.slice] = _numbers(s.name, given[s.name], s.shape)
+            initial[s.slice] = np.ravel(_numbers(s.name, given[s.name], s.shape))
     networks = {n.name: as_dtype(n.module, dtype) for n in simplified.networks}
     return Model(parameters, jnp.asarray(initial, dtype), networks, program)
 

@@ -38,7 +38,7 @@ def smooth(model: Model, data: Dataset, strategy: Collocation, logarithms: bool)
     """
     times, states, rates = [], [], []
     for row, clock in enumerate(data.times):
-        used = clock[data.training[row]]
+        used = _covered(model, data, row)
         if used.size == 0:
             continue
         fine = np.linspace(used[0], used[-1], _FINE * (used.size - 1) + 1)
@@ -71,6 +71,19 @@ def smooth(model: Model, data: Dataset, strategy: Collocation, logarithms: bool)
         jnp.asarray(np.stack([a[i] for a, i in zip(states, pick, strict=True)]), dtype),
         jnp.asarray(np.stack([a[i] for a, i in zip(rates, pick, strict=True)]), dtype),
     )
+
+
+def _covered(model: Model, data: Dataset, row: int) -> np.ndarray:
+    """Training times between the first and the last measurement of every unknown."""
+    clock, inside = data.times[row], data.training[row]
+    for values in (data.observed[s.name] for s in model.states if s.name in data.observed):
+        known = np.isfinite(values[row].reshape(len(clock), -1)) & data.training[row][:, None]
+        if not known.any():
+            continue
+        starts, ends = known.argmax(0), len(clock) - 1 - known[::-1].argmax(0)
+        seen = known.any(0)
+        inside = inside & (clock >= clock[starts[seen].max()]) & (clock <= clock[ends[seen].min()])
+    return clock[inside]
 
 
 class _Curve:

@@ -34,7 +34,8 @@ class Likelihood(eqx.Module):
 
     def loss(self, predicted: Columns, observed: Columns, mask: Bool[Array, "row time"]) -> Array:
         """Mean negative log-likelihood (up to constants) over the measurements under the mask."""
-        total, count = jnp.zeros(()), jnp.zeros(())
+        dtype = next(iter(predicted.values())).dtype
+        total, count = jnp.zeros((), dtype), jnp.zeros((), dtype)
         for label, seen in observed.items():
             used = jnp.isfinite(seen) & over_time(mask, seen)
             if self.kind == "poisson":
@@ -43,8 +44,8 @@ class Likelihood(eqx.Module):
                 term = self._positive(label, rate) - number * self._logarithm(label, rate)
             else:
                 term = 0.5 * self.residual(label, predicted[label], seen) ** 2
-            total = total + jnp.sum(jnp.where(used, term, 0.0)).astype(total.dtype)
-            count = count + jnp.sum(used).astype(count.dtype)
+            total = total + jnp.sum(jnp.where(used, term, 0.0))
+            count = count + jnp.sum(used).astype(dtype)
         return total / jnp.maximum(count, 1.0)
 
     def vector(self, predicted: Columns, observed: Columns, mask: Bool[Array, "row time"]) -> Array:
@@ -151,7 +152,8 @@ def typical_size(values: np.ndarray) -> np.ndarray:
     count = np.maximum(known.sum(axis=0), 1)
     mean = np.where(known, flat, 0.0).sum(axis=0) / count
     variance = (np.where(known, flat - mean, 0.0) ** 2).sum(axis=0) / count
-    size = np.where(variance > 0, np.sqrt(variance), np.abs(mean))
+    constant = np.sqrt(variance) <= 1e-9 * np.abs(mean)  # up to rounding
+    size = np.where(constant, np.abs(mean), np.sqrt(variance))
     return np.where(size > 0, size, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Minimisation: optax first, then least squares or BFGS by optimistix."""
+"""Minimisation by optax, from several starts at once, with a way back from steps that fail."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ import dataclasses
 import functools
 from typing import Any
 
-import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import optimistix as optx
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 from tqdm import tqdm
 
-from ._loss import Likelihood
-from ._objective import Objective
+from ._objective import Look, look, look_at_all
 
-_CHUNK = 20  # steps between two looks at the losses
+_SYNC = 10  # steps between two looks at the numbers: waiting for each step would be slower
 
 
 @dataclasses.dataclass
@@ -31,6 +27,28 @@ class Trace:
     validation: np.ndarray
     notes: list[str]
 
+    @property
+    def failures(self) -> int:
+        """How many steps had no finite loss."""
+        return int(np.sum(~np.isfinite(self.losses)))
+
+
+class Best(eqx.Module):
+    """The best point of each start (leading axis), with its losses; `score` is what was compared."""
+
+    point: PyTree
+    score: Float[Array, " start"]
+    loss: Float[Array, " start"]
+    validation: Float[Array, " start"]
+
+
+class _Carry(eqx.Module):
+    point: PyTree
+    state: PyTree  # of the optimiser
+    best: Best
+    since: Int[Array, " start"]  # steps since the best point
+    shrink: Float[Array, " start"]  # of the updates: halved when a step fails
+
 
 @functools.lru_cache(maxsize=64)
 def default_optimiser(learning_rate: float, steps: int) -> optax.GradientTransformation:
@@ -39,54 +57,8 @@ def default_optimiser(learning_rate: float, steps: int) -> optax.GradientTransfo
     return optax.chain(optax.clip_by_global_norm(10.0), optax.adam(schedule))
 
 
-class _Carry(eqx.Module):
-    point: PyTree
-    optimiser_state: PyTree
-    best: PyTree
-    score: Array  # validation loss of the best point, or its training loss
-
-
-@eqx.filter_jit
-def _advance(
-    objective: Objective,
-    optimiser: optax.GradientTransformation,
-    carry: _Carry,
-    horizon: Array,
-    steps: int,
-) -> tuple[_Carry, tuple[Array, Array]]:
-    """Some steps of the optimiser, for every start at once."""
-    held_out = jnp.any(objective.validation)
-
-    def loss(point: PyTree) -> tuple[Array, Array]:
-        return objective.losses(point, horizon)
-
-    def step(carry: _Carry, _: None) -> tuple[_Carry, tuple[Array, Array]]:
-        (value, validation), slope = eqx.filter_value_and_grad(loss, has_aux=True)(carry.point)
-        good = jnp.isfinite(value) & _all_finite(slope)
-        score = jnp.where(held_out, validation, value)
-        score = jnp.where(good & jnp.isfinite(score), score, jnp.inf)
-        better = score < carry.score
-        best = _where(better, carry.point, carry.best)
-        slope = _where(good, slope, jax.tree.map(jnp.zeros_like, slope))
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
-            update, state = optimiser.update(slope, carry.optimiser_state, carry.point)  # type: ignore[arg-type]
-            moved = eqx.apply_updates(carry.point, update)
-        point = _where(good, moved, best)  # a step that failed is taken back to the best point
-        point = jax.tree.map(lambda new, old: new.astype(old.dtype), point, carry.point)
-        return _Carry(point, state, best, jnp.minimum(score, carry.score)), (value, validation)
-
-    def run(carry: _Carry) -> tuple[_Carry, tuple[Array, Array]]:
-        return jax.lax.scan(step, carry, None, length=steps)
-
-    starts = jax.tree.leaves(carry.score)[0].shape[0]
-    if starts == 1:  # a batched solver loop costs more than a plain one
-        carry, losses = run(jax.tree.map(lambda leaf: leaf[0], carry))
-        return jax.tree.map(lambda leaf: leaf[None], (carry, losses))
-    return jax.vmap(run)(carry)
-
-
 def descend(
-    objective: Objective,
+    objective: Any,
     points: PyTree,
     *,
     optimiser: optax.GradientTransformation,
@@ -95,49 +67,105 @@ def descend(
     patience: int | None = None,
     progress: bool = True,
     label: str = "fit",
-) -> tuple[PyTree, Array, Trace]:
+) -> tuple[Best, Trace]:
     """Minimises from several starts (leading axis of `points`) by an optax optimiser.
 
-    Returns the best point of each start, its score, and the trace. Stops early after `patience`
-    steps without a better validation loss.
+    The objective has `losses(point, horizon)`, `forward` and `held_out`. Each start is on its own:
+    it goes back to its best point, with half the step size, after a step without a finite loss, and
+    stops `patience` steps after its best one. Over the whole horizon, the best is that of the
+    validation loss, if anything is held out.
     """
-    count = jax.tree.leaves(points)[0].shape[0]
-    infinite = jnp.full((count,), jnp.inf, objective.times.dtype)
-    with jax.numpy_dtype_promotion("standard"):
-        state = jax.vmap(optimiser.init)(points)
-    carry = _Carry(points, state, points, infinite)
-    losses, validation, notes = [], [], []
-    best_step, taken = 0, 0
-    bar = tqdm(total=steps, desc=label, disable=not progress, unit="step", leave=True)
+    carry = _begin(optimiser, points)
+    seen: list[Look] = []
+    notes: list[str] = []
+    bar = tqdm(total=steps, desc=label, disable=not progress, unit="step")
     for number, horizon in enumerate(horizons):
         if number:  # losses over different horizons cannot be compared
-            carry = _Carry(carry.point, carry.optimiser_state, carry.point, infinite)
-        end = round(steps * (number + 1) / len(horizons))
-        while taken < end:
-            now = min(_CHUNK, end - taken)
-            before = carry.score
-            part = jnp.asarray(horizon, objective.times.dtype)
-            carry, (value, held_out) = _advance(objective, optimiser, carry, part, now)
-            taken += now
-            losses.append(np.asarray(value).T)
-            validation.append(np.asarray(held_out).T)
-            if bool(jnp.any(carry.score < before)):
-                best_step = taken
-            bar.update(now)
-            bar.set_postfix_str(f"loss {float(jnp.min(carry.score)):.4g}", refresh=False)
-            if patience is not None and taken - best_step >= patience:
-                notes.append(f"stopped early at step {taken}: no better since step {best_step}")
+            carry = _forget(carry)
+        whole = number + 1 == len(horizons)
+        limit = jnp.asarray(patience if whole and patience is not None else steps + 1)
+        by_validation = jnp.asarray(whole and objective.held_out)
+        for step in range(len(seen), round(steps * (number + 1) / len(horizons))):
+            one = _look_at(objective, carry.point, jnp.asarray(horizon, carry.best.loss.dtype))
+            carry = _advance(optimiser, carry, one, by_validation, limit)
+            seen.append(Look(one.loss, one.validation, None))
+            if step and (step + 1) % _SYNC and step + 1 < steps:
+                continue
+            bar.update(step + 1 - bar.n)
+            bar.set_postfix_str(f"loss {float(jnp.min(carry.best.loss)):.4g}", refresh=False)
+            if step == 0 and not np.any(np.isfinite(one.loss)):
+                break  # nowhere to start from
+            if patience is not None and whole and np.all(carry.since >= patience):
+                notes.append(f"stopped early at step {step + 1}: no better for {patience} steps")
                 break
     bar.close()
-    trace = Trace(_joined(losses, count), _joined(validation, count), notes)
-    failed = int(np.sum(~np.isfinite(trace.losses)))
-    if failed:
-        notes.append(f"{failed} steps diverged, and were taken back to the best point until then")
-    return carry.best, carry.score, trace
+    count = carry.since.shape[0]
+    losses = np.array([one.loss for one in seen]).reshape(-1, count)
+    validation = np.array([one.validation for one in seen]).reshape(-1, count)
+    trace = Trace(losses, validation, notes)
+    notes.extend(_diverged(trace, horizons))
+    return carry.best, trace
 
 
-def _joined(parts: list[np.ndarray], count: int) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.zeros((0, count))
+def _begin(optimiser: optax.GradientTransformation, points: PyTree) -> _Carry:
+    leaf = jax.tree.leaves(points)[0]
+    infinite = jnp.full(leaf.shape[:1], jnp.inf, leaf.dtype)
+    with jax.numpy_dtype_promotion("standard"):
+        state = jax.vmap(optimiser.init)(points)
+    since = jnp.zeros(leaf.shape[:1], int)
+    best = Best(points, infinite, infinite, jnp.full_like(infinite, jnp.nan))
+    return _Carry(points, state, best, since, jnp.ones_like(infinite))
+
+
+def _forget(carry: _Carry) -> _Carry:
+    infinite = jnp.full_like(carry.best.score, jnp.inf)
+    best = Best(carry.point, infinite, infinite, jnp.full_like(infinite, jnp.nan))
+    return _Carry(carry.point, carry.state, best, jnp.zeros_like(carry.since), carry.shrink)
+
+
+def _look_at(objective: Any, points: PyTree, horizon: Array) -> Look:
+    if jax.tree.leaves(points)[0].shape[0] > 1:
+        return look_at_all(objective, points, horizon)
+    seen = look(objective, _row(points, 0), horizon)  # a batched solver loop costs more
+    seen = Look(seen.loss, seen.validation, seen.slope)
+    return jax.tree.map(lambda leaf: leaf[None], seen)
+
+
+def _row(tree: PyTree, number: int) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[number], tree)
+
+
+@eqx.filter_jit
+def _advance(
+    optimiser: optax.GradientTransformation,
+    carry: _Carry,
+    seen: Look,
+    by_validation: Bool[Array, ""],
+    patience: Int[Array, ""],
+) -> _Carry:
+    """One step of every start."""
+    update = optax.with_extra_args_support(optimiser).update
+
+    def one(carry: _Carry, seen: Look) -> _Carry:
+        good = jnp.isfinite(seen.loss) & _all_finite(seen.slope)
+        score = jnp.where(by_validation, seen.validation, seen.loss)
+        better = good & (score < carry.best.score)
+        now = Best(carry.point, score, seen.loss, seen.validation)
+        best = _where(better, now, carry.best)
+        since = jnp.where(better, 0, carry.since + 1)
+        slope = _where(good, seen.slope, jax.tree.map(jnp.zeros_like, seen.slope))
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
+            change, state = update(slope, carry.state, carry.point, value=seen.loss)  # type: ignore[arg-type]
+            change = jax.tree.map(lambda leaf: leaf * carry.shrink, change)
+            moved = eqx.apply_updates(carry.point, change)
+        moved = jax.tree.map(lambda new, old: new.astype(old.dtype), moved, carry.point)
+        shrink = jnp.where(good, carry.shrink, 0.5 * carry.shrink)
+        next_ = _Carry(
+            _where(good, moved, best.point), _where(good, state, carry.state), best, since, shrink
+        )
+        return _where(carry.since < patience, next_, carry)
+
+    return jax.vmap(one)(carry, seen)
 
 
 def _all_finite(tree: PyTree) -> Array:
@@ -149,83 +177,19 @@ def _where(condition: Array, one: PyTree, other: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
 
 
-def polish(objective: Objective, point: PyTree, *, method: str, max_steps: int = 200) -> PyTree:
-    """A local minimum near a point, by "lm" (Levenberg-Marquardt) or "bfgs"."""
-    return _polish(_forward(objective) if method == "lm" else objective, point, method, max_steps)
-
-
-@eqx.filter_jit
-def _polish(objective: Objective, point: PyTree, method: str, max_steps: int) -> PyTree:
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        if method == "lm":
-
-            def residuals(point: PyTree, _: Any) -> Array:
-                found = objective.residuals(point)
-                # a trial point where the solve fails must only be worse than all others
-                return jnp.where(jnp.isfinite(found), found, 1e6)
-
-            solver = optx.LevenbergMarquardt(rtol=1e-9, atol=1e-9)
-            return optx.least_squares(
-                residuals, solver, point, max_steps=max_steps, throw=False
-            ).value
-
-        def loss(point: PyTree, _: Any) -> Array:
-            value, _validation = objective.losses(point, jnp.ones((), objective.times.dtype))
-            return jnp.where(jnp.isfinite(value), value, 1e12)
-
-        solver = optx.BFGS(rtol=1e-8, atol=1e-8)
-        return optx.minimise(loss, solver, point, max_steps=max_steps, throw=False).value
-
-
-def _forward(objective: Objective) -> Objective:
-    """The objective with derivatives in forward mode: cheap for few free numbers."""
-    return eqx.tree_at(lambda o: o.adjoint, objective, dfx.ForwardMode())
-
-
-@eqx.filter_jit
-def whole_loss(objective: Objective, point: PyTree) -> tuple[Array, Array]:
-    """Training and validation loss of a point over whole trajectories."""
-    return objective.losses(point, jnp.ones((), objective.times.dtype))
-
-
-def standard_errors(objective: Objective, point: PyTree, count: int) -> PyTree | None:
-    """Standard errors of z, from the curvature of the likelihood at a minimum.
-
-    Normal kinds: the inverse of J^T J, times the residual variance where the noise is not given;
-    Poisson: the inverse of the Hessian. `count` is the number of measurements. None where the
-    curvature is singular, or there are no more measurements than free numbers.
-    """
-    flat, rebuild = ravel_pytree(point)
-    objective = _forward(objective)
-    assert isinstance(objective.likelihood, Likelihood)
-    if objective.likelihood.kind == "poisson":
-        information = _hessian(objective, flat, rebuild) * count
-        variance = 1.0
-    else:
-        jacobian, residuals = _jacobian(objective, flat, rebuild)
-        information = jacobian.T @ jacobian
-        freedom = count - flat.size
-        if freedom <= 0:
-            return None
-        variance = (
-            1.0 if objective.likelihood.known_noise else float(residuals @ residuals) / freedom
+def _diverged(trace: Trace, horizons: tuple[float, ...]) -> list[str]:
+    """What the user should know about steps that went wrong."""
+    notes = []
+    if trace.failures:
+        notes.append(
+            f"diverged: {trace.failures} steps had no finite loss, and were taken back to the best "
+            "point until then, with half the step size; a smaller learning_rate may do better"
         )
-    if not np.all(np.isfinite(information)) or np.linalg.cond(information) > 1e14:
-        return None
-    diagonal = variance * np.diag(np.linalg.inv(information))
-    if np.any(diagonal < 0):
-        return None
-    return rebuild(jnp.asarray(np.sqrt(diagonal), flat.dtype))
-
-
-def _jacobian(objective: Objective, flat: Array, rebuild: Any) -> tuple[np.ndarray, np.ndarray]:
-    run = eqx.filter_jit(lambda o, z: o.residuals(rebuild(z)))
-    slopes = eqx.filter_jit(lambda o, z: jax.jacfwd(lambda w: o.residuals(rebuild(w)))(z))
-    return np.asarray(slopes(objective, flat)), np.asarray(run(objective, flat))
-
-
-def _hessian(objective: Objective, flat: Array, rebuild: Any) -> np.ndarray:
-    def loss(z: Array) -> Array:
-        return objective.losses(rebuild(z), jnp.ones((), z.dtype))[0]
-
-    return np.asarray(jax.jit(jax.jacfwd(jax.jacfwd(loss)))(flat))
+    if len(horizons) == 1 and len(trace.losses) > 1:
+        worse = np.sum(trace.losses[-1] > trace.losses[0])
+        if worse:
+            notes.append(
+                f"diverged: {worse} of {trace.losses.shape[1]} starts ended worse than they began "
+                "(the best state is kept); a smaller learning_rate may do better"
+            )
+    return notes

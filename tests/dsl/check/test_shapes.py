@@ -71,7 +71,7 @@ def higher_order():
 
 
 def elements():
-    return system(eq(2, D(u)[0], 1), eq(3, D(u)[1], 2), eq(4, D(u)[2], 3))
+    return system(eq(2, D(u[0]), 1), eq(3, D(u[1]), 2), eq(4, 3, D(u[2])))
 
 
 def definition():

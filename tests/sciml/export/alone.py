@@ -1,16 +1,17 @@
 """Runs exported models where only jax is installed, and prints what they give as JSON.
 
-Usage: python -I -S alone.py FOLDER_OF_JAX FOLDER_OF_MODELS, with models.json in the latter.
+Usage: python -S -P alone.py FOLDER, with models.json in it; PYTHONPATH holds jax.
 """
-
-import sys
-
-sys.path.append(sys.argv[1])
 
 import importlib
 import json
+import sys
 import zipfile
 from pathlib import Path
+
+import jax
+import jax.export
+import jax.numpy as jnp
 
 ABSENT = (
     "sympy",
@@ -35,12 +36,8 @@ def is_absent(name):
 found = [name for name in ABSENT if not is_absent(name)]
 assert not found, f"this is not a bare environment: {found}"
 
-import jax
-import jax.export
-import jax.numpy as jnp
-
 jax.config.update("jax_enable_x64", True)
-folder = Path(sys.argv[2])
+folder = Path(sys.argv[1])
 sys.path.insert(0, str(folder))
 
 

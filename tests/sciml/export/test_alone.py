@@ -143,8 +143,8 @@ def alone(folder, tmp_path_factory):
             (bare / libraries.name).symlink_to(libraries)
     script = Path(__file__).with_name("alone.py")
     done = subprocess.run(
-        [sys.executable, "-I", "-S", str(script), str(bare), str(folder)],
-        env={"JAX_PLATFORMS": "cpu", "PATH": os.environ["PATH"]},
+        [sys.executable, "-S", "-P", str(script), str(folder)],
+        env={"JAX_PLATFORMS": "cpu", "PATH": os.environ["PATH"], "PYTHONPATH": str(bare)},
         cwd=bare,
         capture_output=True,
         text=True,
