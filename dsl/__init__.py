@@ -23,6 +23,7 @@ from ._errors import ModelError as ModelError
 from ._errors import SciMLError as SciMLError
 from ._errors import ShapeError as ShapeError
 from ._errors import SolveError as SolveError
+from ._mechanics import from_mechanics as from_mechanics
 from ._neural import Neural as Neural
 from ._neural import Table as Table
 from ._neural import forcing as forcing

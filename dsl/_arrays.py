@@ -142,9 +142,14 @@ class Matmul(ArrayNode):
         try:
             self.shape = _matmul_shape(a, b)
         except ValueError:
+            rule = (
+                "the last axis of the first must be as long as the last but one (or only) axis of "
+                "the second"
+            )
+            if not a or not b:
+                rule = f"{right if a else left} is a scalar, use * for it"
             raise ShapeError(
-                f"{left} @ {right}: shapes {a} and {b} cannot be contracted; the last axis of the "
-                "first must be as long as the last but one (or only) axis of the second"
+                f"{left} @ {right}: shapes {a} and {b} cannot be contracted; {rule}"
             ) from None
         return self
 
@@ -193,13 +198,17 @@ class _Named(ArrayNode):
 class Sum(_Named):
     """Sum over one axis, or over all (``axis=None``)."""
 
-    label = "sum"
+    label = "total"
 
     def __new__(cls, operand: sympy.Expr, axis: Static) -> Sum:
         self = super().__new__(cls, operand, axis)
         shape = shape_of(operand)
         self.shape = () if axis.value is None else _without(operand, shape, axis.value)
         return self
+
+    def _sympystr(self, printer: Any) -> str:
+        operand, axis = printer._print(self.args[0]), self.settings[0]
+        return f"total({operand})" if axis is None else f"total({operand}, axis={axis})"
 
 
 class Roll(_Named):
@@ -212,6 +221,10 @@ class Roll(_Named):
         self.shape = shape_of(operand)
         _without(operand, self.shape, axis.value)
         return self
+
+    def _sympystr(self, printer: Any) -> str:
+        operand, (shift, axis) = printer._print(self.args[0]), self.settings
+        return f"roll({operand}, {shift}" + (f", axis={axis})" if axis else ")")
 
 
 class Stack(_Named):
@@ -299,7 +312,8 @@ class SolveMatrix(_Named):
 
 def _without(operand: sympy.Expr, shape: Shape, axis: int) -> Shape:
     if not -len(shape) <= axis < len(shape):
-        raise ShapeError(f"{operand} of shape {shape} has no axis {axis}")
+        what = f"{operand} of shape {shape}" if shape else f"{operand} is a scalar: it"
+        raise ShapeError(f"{what} has no axis {axis}")
     axis %= len(shape)
     return shape[:axis] + shape[axis + 1 :]
 
@@ -373,7 +387,7 @@ def total(array: Any, *, axis: int | None = None) -> sympy.Expr:
 
     >>> import sciml as sm
     >>> sm.total(sm.unknown("x", shape=3) ** 2)
-    sum(x**2, None)
+    total(x**2)
     """
     return Sum(as_expression(array), Static(axis))
 
@@ -383,7 +397,7 @@ def mean(array: Any, *, axis: int | None = None) -> sympy.Expr:
 
     >>> import sciml as sm
     >>> sm.mean(sm.unknown("x", shape=4))
-    sum(x, None)/4
+    total(x)/4
     """
     expression = as_expression(array)
     shape = shape_of(expression)
@@ -396,7 +410,7 @@ def roll(array: Any, shift: int, *, axis: int = 0) -> sympy.Expr:
 
     >>> import sciml as sm
     >>> sm.roll(sm.unknown("u", shape=8), 1)
-    roll(u, 1, 0)
+    roll(u, 1)
     """
     return Roll(as_expression(array), Static(int(shift)), Static(int(axis)))
 
@@ -454,8 +468,8 @@ def _freeze_key(operand: sympy.Expr, key: Any) -> tuple:
         if isinstance(item, slice):
             parts = (item.start, item.stop, item.step)
             if any(not (part is None or isinstance(part, (int, np.integer))) for part in parts):
-                raise DeclarationError(_index_text(operand, ":".join(map(str, parts[:2]))))
-            frozen.append(("slice", item.start, item.stop, item.step))
+                raise DeclarationError(_index_text(operand, _key_text((("slice", *parts),))))
+            frozen.append(("slice", *(None if part is None else int(part) for part in parts)))
         elif item is None or item is Ellipsis:
             frozen.append(item)
         elif isinstance(item, (int, np.integer, sympy.Integer)):

@@ -80,7 +80,8 @@ def as_equations(items: Iterable[Any]) -> tuple[Equation, ...]:
                 "sides as they are; neither == nor sympy.Eq does"
             )
         else:
+            shown = text(item) if isinstance(item, sympy.Basic) else repr(item)
             raise DeclarationError(
-                f"{item!r} is not an equation: a System takes Eq(left, right), and lists of them"
+                f"{shown} is not an equation: a System takes Eq(left, right), and lists of them"
             )
     return tuple(found)

@@ -242,7 +242,9 @@ def _called(
             failures.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
             continue
         if not hasattr(output, "shape"):
-            raise ShapeError(f"{network.name}: a network returns one array, not {output}")
+            raise ShapeError(
+                f"{network.name}: a network returns one array, not a {type(output).__name__}"
+            )
         return convention, output.shape
     wanted = getattr(network.module, "in_size", None)
     wanted = 1 if wanted == "scalar" else wanted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
+import types
 from pathlib import Path
 
 _PACKAGE = tuple({str(Path(__file__).parent), str(Path(__file__).resolve().parent)})
@@ -28,10 +29,17 @@ class Origin:
 def caller() -> Origin:
     """The innermost line outside this package on the stack."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INTERNAL):
+    while frame.f_back is not None and _internal(frame):
         frame = frame.f_back
     file = frame.f_code.co_filename
     return Origin(_shorten(file), frame.f_lineno, _cell(file))
+
+
+def _internal(frame: types.FrameType) -> bool:
+    """Whether a frame is this package's, or a type checker's that is wrapped around it."""
+    file, module = frame.f_code.co_filename, frame.f_globals.get("__name__", "")
+    checked = file.startswith("<@beartype") or module.split(".")[0] in ("beartype", "jaxtyping")
+    return checked or file.startswith(_INTERNAL)
 
 
 def _cell(file: str) -> int | None:

@@ -131,6 +131,8 @@ def _frozen(name: str, value: Any) -> Any:
     if value is None:
         return None
     try:
+        if isinstance(value, str):
+            raise TypeError
         return _nested(np.asarray(float(value) if isinstance(value, sympy.Expr) else value, float))
     except (TypeError, ValueError):
         raise DeclarationError(

@@ -220,6 +220,10 @@ class Survey:
         for symbol in system.observed:
             if isinstance(symbol, AppliedUndef):
                 self.unknowns.setdefault(symbol, ("observed", symbol))
+        alone = [u for u in self.unknowns if _lone_side(self.unknowns[u], u)]
+        named = [k for k in system.initial if k in self.unknowns]
+        order = dict.fromkeys([*alone, *named, *self.unknowns])
+        self.unknowns = {u: self.unknowns[u] for u in order}
         shaped = (getattr(s, "shape", ()) for s in (*self.unknowns, *self.parameters))
         self.has_arrays = self.has_arrays or any(shaped)
 
@@ -268,6 +272,12 @@ class Survey:
         self.unknowns.setdefault(inner, where)
         mentions.add(inner)
         rates.add(item)
+
+
+def _lone_side(where: Any, unknown: Any) -> bool:
+    """Whether an unknown, or a rate of it, is the left side of the equation that names it first."""
+    left = getattr(where, "lhs", None)
+    return left == unknown or (isinstance(left, sympy.Derivative) and left.expr == unknown)
 
 
 def _mapping(field: str, given: Any) -> Mapping[Any, Any]:

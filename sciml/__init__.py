@@ -17,6 +17,7 @@ from sciml.dsl import (
     concatenate as concatenate,
     constant as constant,
     forcing as forcing,
+    from_mechanics as from_mechanics,
     index as index,
     matmul as matmul,
     mean as mean,
@@ -31,6 +32,7 @@ from sciml.dsl import (
     unknown as unknown,
     unknowns as unknowns,
 )
+from sciml.export import export as export
 from sciml.plot import plot as plot
 from sciml.solvers import Solution as Solution, solve as solve
 from sciml.train import (

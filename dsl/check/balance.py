@@ -179,36 +179,58 @@ def _surplus(system: System, match: Match, i: int) -> Fault:
 
 
 def _algebraic(system: System, match: Match, i: int) -> Fault:
-    mentions = system.survey.mentions[i]
-    names = [u for u in system.survey.unknowns if u in mentions]
-    unknown = match.implicit[i]
+    equation, unknown = system.equations[i], match.implicit[i]
+    if system.survey.rates[i]:
+        return _lower(system, match, i)
+    received = "an algebraic equation; differential-algebraic systems are not compiled yet"
+    expected = "a differential equation, Eq(D(x), ...), or a definition, Eq(z, ...)"
     if unknown is None:
-        summary = f"This equation is a constraint between {listed(names)}, which others determine."
-        if len(names) == 1:
-            summary = f"This equation is a constraint on {listed(names)}, which others determine."
-        cure = (
-            "remove it if it follows from the others, or use coordinates in which it always holds"
-        )
-        causes = [
-            "it is a conserved quantity of the other equations",
-            "an unknown in it is missing",
-        ]
+        mentions = system.survey.mentions[i]
+        names = [u for u in system.survey.unknowns if u in mentions]
+        what = f"on {listed(names)}" if len(names) == 1 else f"between {listed(names)}"
+        causes = ["it is a quantity that the other equations conserve"]
         if match.missing:
             causes.insert(0, f"it fixes {listed(match.missing)} through the other equations")
-    else:
-        name = text(unknown)
-        summary = f"This equation gives {name} only implicitly."
-        causes = [f"{name} cannot be isolated", "an unknown's rate D(...) was forgotten"]
-        cure = (
-            f"solve it by hand, Eq({name}, ...); or let {name} relax to it quickly, "
-            f"Eq(D({name}), rate*(...)) with a large rate"
+        return Fault(
+            f"This equation is a constraint {what}, which others determine.",
+            **place(system, equation),
+            expected=expected,
+            received=received,
+            causes=causes,
+            cure="remove it if it follows from the others, or use coordinates that always obey it",
         )
+    name = text(unknown)
     return Fault(
-        summary,
-        **place(system, system.equations[i]),
-        expected="a differential equation, Eq(D(x), ...), or a definition, Eq(z, ...)",
-        received="an algebraic equation; differential-algebraic systems are not compiled yet",
-        causes=causes,
+        f"This equation gives {name} only implicitly.",
+        **place(system, equation),
+        expected=expected,
+        received=received,
+        causes=[f"{name} cannot be isolated", "a rate D(...) was forgotten"],
+        cure=f"solve it by hand, Eq({name}, ...); or let {name} relax to it quickly, "
+        f"Eq(D({name}), rate*(...)) with a large rate",
+    )
+
+
+def _lower(system: System, match: Match, i: int) -> Fault:
+    """An equation with rates, but with no highest one: ``D(x) = y`` beside ``D(x, 2) = -x``."""
+    equation, unknown = system.equations[i], match.implicit[i]
+    rates = sorted(system.survey.rates[i], key=name_of)
+    tops = list(dict.fromkeys(match.top(rate.expr) for rate in rates))
+    owner = next((match.owner[top] for top in tops if top in match.owner), None)
+    received = listed(rates)
+    if owner is not None:
+        other = system.equations[owner]
+        received += f", while {other}, written at {other.origin}, is of a higher order"
+    cure = "remove one of the two equations, or write this one for another unknown"
+    if unknown is not None:
+        cure = f"write what it defines on the left, Eq({text(unknown)}, ...)"
+    return Fault(
+        f"This equation does not hold the highest derivative, {listed(tops)}.",
+        **place(system, equation),
+        culprit=listed(rates),
+        expected=f"an equation for {listed(tops)}, or a definition, Eq(z, ...)",
+        received=received,
+        causes=["the orders of the two equations are mixed up"],
         cure=cure,
     )
 

@@ -87,7 +87,7 @@ def _improper(system: System, key: Any, value: Any, unknown: Any) -> Fault | Non
             expected="a number, an array, or an expression of parameters",
             received=text(value),
             causes=["the unknowns have no values before the start"],
-            cure="write it in parameters that the other initial values are given by as well",
+            cure="give both through a parameter, sm.parameter(...), that stands in both",
         )
     if value.has(t):
         return Fault(

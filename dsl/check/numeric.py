@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -28,38 +29,62 @@ def sound(value: Any, shape: Shape, bounds: tuple[float, float] | None) -> bool:
     return bounds is None or bounds[0] <= value <= bounds[1]
 
 
-def numbers(value: Any) -> np.ndarray | str:
+@dataclasses.dataclass(frozen=True)
+class Misfit:
+    """A value that is no number: what it is instead, why perhaps, and what to do."""
+
+    received: str
+    cause: str
+    cure: str
+
+
+def numbers(value: Any) -> np.ndarray | Misfit:
     """A value as an array of numbers, or else what it is instead."""
     if isinstance(value, sympy.Basic):
         return _number(value)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
-        return "rows of different lengths"
+        return Misfit("rows of different lengths", "a row is incomplete", "give rows of one length")
     if array.dtype.kind == "O":
-        entries = [_number(v) for v in array.flat]
-        wrong = [e for e in entries if isinstance(e, str)]
-        if wrong:
-            return wrong[0] if not array.shape else f"a list that holds {wrong[0]}"
-        return np.reshape(np.array(entries, float), array.shape)
+        return _listed(array)
     if array.dtype.kind == "c":
-        return "complex numbers" if array.shape else f"the complex number {value}"
+        return _complex(f"the complex number {value}" if not array.shape else "complex numbers")
     if array.dtype.kind in "USMmT":
-        return (
-            f"the text {value!r}" if isinstance(value, str) else f"entries like {array.flat[0]!r}"
-        )
+        received = f"the text {value!r}" if isinstance(value, str) else f"text as '{array.flat[0]}'"
+        return Misfit(received, "it was read from a file as text", "give a number, not in quotes")
     return np.asarray(value, float)
 
 
-def _number(value: Any) -> np.ndarray | str:
+def _listed(array: np.ndarray) -> np.ndarray | Misfit:
+    entries = [_number(entry) for entry in array.flat]
+    for entry in entries:
+        if not isinstance(entry, Misfit):
+            continue
+        return (
+            dataclasses.replace(entry, received=f"a list that holds {entry.received}")
+            if (array.shape)
+            else entry
+        )
+    return np.reshape(np.array(entries, float), array.shape)
+
+
+def _number(value: Any) -> np.ndarray | Misfit:
     if isinstance(value, sympy.Basic) and not getattr(value, "is_number", False):
-        return f"the expression {shown(value)}"
+        cure = "join numbers and expressions to an array by sm.stack([...])"
+        return Misfit(f"the expression {shown(value)}", "expressions stand in a list", cure)
     try:
         return np.asarray(float(value))
     except (TypeError, ValueError, OverflowError):
-        if isinstance(value, sympy.Basic):
-            return f"the complex number {shown(value)}"
-        return repr(value) if value is None else f"a {type(value).__name__}"
+        if isinstance(value, (sympy.Basic, complex)):
+            return _complex(f"the complex number {shown(value)}")
+    if value is None:
+        return Misfit("None", "it is not known yet", "leave it out: sm.fit can estimate it")
+    return Misfit(f"a {type(value).__name__}", "it is not a value", "give a number")
+
+
+def _complex(received: str) -> Misfit:
+    return Misfit(received, "it is the root of a negative number", "give a real number")
 
 
 def number_fault(
@@ -75,28 +100,28 @@ def number_fault(
     if isinstance(value, jax.core.Tracer):
         return shape_fault(what, value.shape, shape, where=where)
     array = numbers(value)
-    if isinstance(array, str):
+    if isinstance(array, Misfit):
         return Fault(
             f"{what} is not a number.",
             **where,
             expected=f"a number or an array of shape {shape}" if shape else "a real number",
-            received=array,
-            causes=["it was read as text, or holds symbols"],
-            cure="give numbers; join expressions by sm.stack([...])",
+            received=array.received,
+            causes=[array.cause],
+            cure=array.cure,
         )
     if fault := shape_fault(what, array.shape, shape, where=where):
         return fault
     bad = ~np.isfinite(array) if finite else np.isnan(array)
     if np.any(bad):
+        known = "finite number" if finite else "number"
+        act = "fill the gaps" if shape else f"give a {known}"
         return Fault(
             f"{what} is not {'finite' if finite else 'a number'}.",
             **where,
-            expected="finite numbers" if shape else "a finite number",
+            expected=f"{known}s" if shape else f"a {known}",
             received=_first(array, bad),
-            causes=["the data it was computed from have gaps", "a division by zero"],
-            cure="give a finite number, or leave it out and let sm.fit estimate it"
-            if not shape
-            else "fill the gaps, or leave it out and let sm.fit estimate it",
+            causes=["the data it was computed from have gaps", "it was divided by zero"],
+            cure=f"{act}, or leave it out and let sm.fit estimate it",
         )
     return None if bounds is None else bounds_fault(what, array, bounds, where=where)
 
@@ -110,7 +135,7 @@ def shape_fault(what: str, received: Shape, shape: Shape, *, where: dict[str, st
         **where,
         expected=f"shape {shape}, or one number for all elements" if shape else "one number",
         received=f"shape {received}",
-        causes=[f"the symbol was not declared with shape={_short(received)}"],
+        causes=["it belongs to another symbol", "the symbol was declared with another shape"],
         cure=f"declare it with shape={_short(received)}, or give a value of shape {shape}"
         if shape
         else f"declare it with shape={_short(received)}, or give one number",

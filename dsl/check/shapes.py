@@ -71,33 +71,29 @@ def _equation_fault(system: System, equation: Equation, things: list[Any]) -> Fa
         **where,
         expected=f"shape {wanted[0]}, one equation for each element of {listed(things)}",
         received=f"shape {whole}",
-        causes=[
-            "a sum, an index or a product reduces the unknown",
-            f"{listed(things)} was declared with another shape",
-        ],
-        cure=f"write it for {listed(things)} as a whole, or declare the unknown with the shape "
-        f"{whole}",
+        causes=["a sum, an index or a product reduces the unknown"],
+        cure=f"write one equation of shape {wanted[0]} for {listed(things)}",
     )
 
 
 def _misfit(alone: Any, shape: Shape, other: sympy.Expr, received: Shape, where: dict) -> Fault:
     unknown = alone.expr if isinstance(alone, sympy.Derivative) else alone
-    name, words = text(unknown), f"the number {text(other)}" if not received else text(other)
-    culprit = _widest(other, received)
-    expected = (
-        f"shape {shape}, as {name} was declared, or a scalar"
-        if shape
-        else (f"a scalar, as {name} was declared without a shape")
-    )
+    name, culprit = text(unknown), _widest(other, received)
+    expected = "a scalar, as the unknown was declared without a shape"
+    cure = f"declare {name} with shape={_short(received)}, or reduce the expression to a scalar: "
+    cure += "an index, sm.total, sm.mean or @"
+    if shape:
+        expected = f"shape {shape}, as the unknown was declared, or a scalar"
+        cure = f"declare {name} with the shape of the expression, or give that the shape {shape}"
     return Fault(
-        f"The equation of {name} comes to shape {received}, but {name} has shape {shape}.",
+        f"What determines {name} has shape {received}, but {name} "
+        + (f"has shape {shape}." if shape else "is a scalar."),
         **where,
         culprit="" if culprit is None or culprit == other else text(culprit),
         expected=expected,
-        received=f"shape {received}, of {words}",
+        received=f"shape {received}, of {text(other)}",
         causes=["a symbol was declared with another shape", "a sum or an index is missing"],
-        cure=f"declare {name} with shape={_short(received)}, or bring the expression to shape "
-        f"{shape} with an index, sm.total or @",
+        cure=cure,
     )
 
 

@@ -13,7 +13,15 @@ from .._symbols import t
 from .._system import System
 from .circles import circles
 from .describe import listed, place
-from .numeric import bounds_fault, expression_fault, is_expression, number_fault, numbers, sound
+from .numeric import (
+    Misfit,
+    bounds_fault,
+    expression_fault,
+    is_expression,
+    number_fault,
+    numbers,
+    sound,
+)
 
 
 def value_faults(system: System) -> list[Fault]:
@@ -107,7 +115,7 @@ def _circle(system: System, dependent: dict[Any, Any], circle: list[Any]) -> Fau
         **place(system, ("values", dependent[circle[0]])),
         received=" -> ".join(symbol.name for symbol in circle),
         causes=["a name in one of the expressions is wrong"],
-        cure=f"give one of them as a number: {listed(circle[:-1])}",
+        cure="give it a number" if len(circle) == 2 else "give one of them a number",
     )
 
 
@@ -126,7 +134,7 @@ def _out_of_bounds(
             known[symbol.name] = value
         elif value is not None and not getattr(symbol, "shape", ()):
             number = numbers(value)
-            if not isinstance(number, str) and not number.shape:
+            if not isinstance(number, Misfit) and not number.shape:
                 known[symbol.name] = sympy.Float(float(number))
     faults = []
     for symbol in bounded:
@@ -146,5 +154,5 @@ def _resolved(key: Any, system: System, known: dict[str, Any]) -> Any:
         if not names:
             break
         value = value.xreplace(names)
-    number = numbers(value) if value.is_number else "an expression"
-    return None if isinstance(number, str) else number
+    number = numbers(value)
+    return None if isinstance(number, Misfit) else number

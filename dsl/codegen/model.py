@@ -74,7 +74,7 @@ class Model(eqx.Module):
         """
         return self._evaluate(t, y, [self.expression(expression)])[0]
 
-    def expression(self, wanted: Any) -> sympy.Expr:
+    def expression(self, wanted: Any) -> Any:
         """The expression that a name or expression stands for."""
         if isinstance(wanted, str):
             symbols = self.symbols
@@ -92,7 +92,7 @@ class Model(eqx.Module):
         found += [*program.parameters, *program.dependent, sympy.Symbol("t")]
         return {name_of(s): s for s in found}
 
-    def _evaluate(self, t: Any, y: Array, expressions: list[sympy.Expr]) -> tuple:
+    def _evaluate(self, t: Any, y: Array, expressions: list[Any]) -> tuple:
         function = self.program.observe(expressions)
         constants = function.constants(self.parameters, self.dtype)
         values = function(jnp.asarray(t, y.dtype), y, constants, self.networks)

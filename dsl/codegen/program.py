@@ -141,7 +141,7 @@ class Program:
     def __repr__(self) -> str:
         return f"Program({self.declared.name or 'model'}, {self.size} states)"
 
-    def observe(self, expressions: Sequence[sympy.Expr]) -> Function:
+    def observe(self, expressions: Sequence[Any]) -> Function:
         """The function that computes expressions of declared symbols; made once for each."""
         key = tuple(expressions)
         if key not in self._functions:
@@ -150,7 +150,7 @@ class Program:
         return self._functions[key]
 
     def function(
-        self, name: str, doc: str, expressions: Sequence[sympy.Expr], *, state: bool
+        self, name: str, doc: str, expressions: Sequence[Any], *, state: bool
     ) -> Function:
         """Generates a function of some expressions; with `state` it returns one flat vector."""
         graph = Graph()

@@ -23,7 +23,8 @@ def solve_for_highest(system: System) -> System:
     A right-hand side may still name highest derivatives of other equations, never in a circle.
     """
     survey = system.survey
-    highest = {sympy.Derivative(x, (t, n)): x for x, n in survey.orders.items()}
+    orders = survey.orders
+    highest = {sympy.Derivative(x, (t, orders[x])): x for x in survey.unknowns if x in orders}
     solved: dict[sympy.Expr, Equation] = {}
     rest: list[tuple[Equation, list[sympy.Expr]]] = []
     for equation, rates in zip(system.equations, survey.rates, strict=True):

@@ -33,7 +33,7 @@ def entry(prefix: str, array: Any, suffix: str = ",") -> str:
     return "\n".join([*head, *lines, f"{indent}){suffix}"])
 
 
-def _nested(array: np.ndarray) -> str:
+def _nested(array: Any) -> str:
     if array.ndim == 0:
         return scalar_text(array[()])
     inside = ", ".join(_nested(row) for row in array)

@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
 from sciml.dsl import Model
@@ -26,14 +27,14 @@ class Look(eqx.Module):
 
     `loss` on the training data (with penalties) and on the `validation` data (NaN if there are
     none), the `slope` of the loss; in forward mode for one start also the scaled `residuals` of the
-    training data and their `jacobian` by the raveled point.
+    training data and their `jacobian` by the raveled point. Starts are a leading axis of all.
     """
 
     loss: Float[Array, "*start"]
     validation: Float[Array, "*start"]
     slope: PyTree
-    residuals: Float[Array, " residual"] | None = None
-    jacobian: Float[Array, "residual free"] | None = None
+    residuals: Float[Array, "*start residual"] | None = None
+    jacobian: Float[Array, "*start residual free"] | None = None
 
 
 class Objective(eqx.Module):
@@ -139,14 +140,14 @@ class Objective(eqx.Module):
         """States at the times from segments with free starts, and the scaled gaps between them."""
         assert self.segments is not None
         index = self.segments.index[row]
-        y0 = jnp.concatenate([model.state()[None], free * self.segments.scale])
+        y0 = jnp.concatenate([model.state()[None], free * self.segments.scale[None]])
         t0 = times[index[:, 0]].at[0].set(self.starts[row])
 
         def segment(t0: Array, y0: Array, ts: Array) -> Array:
             return self._solve(model, t0, y0, ts, ts[-1])
 
         ys = jax.vmap(segment)(t0, y0, times[index])
-        gaps = (ys[:-1, -1] - y0[1:]) / self.segments.scale
+        gaps = (ys[:-1, -1] - y0[1:]) / self.segments.scale[None]
         return ys[self.segments.owner[row], self.segments.place[row]], gaps
 
 
@@ -196,33 +197,39 @@ def state_scale(model: Model, data: Dataset) -> np.ndarray:
     return scale
 
 
-@eqx.filter_jit
 def look(objective: Any, point: PyTree, horizon: Array) -> Look:
     """An objective at one point."""
-    return _look(objective, point, horizon)
+    seen = look_at_all(objective, jax.tree.map(lambda leaf: leaf[None], point), horizon)
+    return jax.tree.map(lambda leaf: leaf[0], seen)
 
 
 @eqx.filter_jit
 def look_at_all(objective: Any, points: PyTree, horizon: Array) -> Look:
-    """An objective at several points, along their leading axis; without residuals."""
+    """An objective at several points, along their leading axis; with residuals if it is one."""
 
     def one(point: PyTree) -> Look:
-        seen = _look(objective, point, horizon)
-        return Look(seen.loss, seen.validation, seen.slope)
+        return _look(objective, point, horizon)
 
-    return jax.vmap(one)(points)
+    if jax.tree.leaves(points)[0].shape[0] > 1:
+        seen = jax.vmap(one)(points)
+        return Look(seen.loss, seen.validation, seen.slope)
+    seen = one(jax.tree.map(lambda leaf: leaf[0], points))  # a batched solver loop costs more
+    return jax.tree.map(lambda leaf: leaf[None], seen)
 
 
 def _look(objective: Any, point: PyTree, horizon: Array) -> Look:
-    flat, rebuild = jax.flatten_util.ravel_pytree(point)
+    flat, rebuild = ravel_pytree(point)
 
-    def whole(z: Array) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+    def seen(z: Array) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
         loss, validation, residuals = objective.losses(rebuild(z), horizon)
         return (loss, residuals), (loss, validation, residuals)
 
+    def loss_alone(z: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+        (loss, _), aux = seen(z)
+        return loss, aux
+
     if objective.forward:
-        (slope, jacobian), seen = jax.jacfwd(whole, has_aux=True)(flat)
-        loss, validation, residuals = seen
+        (slope, jacobian), (loss, validation, residuals) = jax.jacfwd(seen, has_aux=True)(flat)
         return Look(loss, validation, rebuild(slope), residuals, jacobian)
-    slope, (loss, validation, _) = jax.grad(lambda z: (whole(z)[0][0], whole(z)[1]), has_aux=True)(flat)
+    slope, (loss, validation, _) = jax.grad(loss_alone, has_aux=True)(flat)
     return Look(loss, validation, rebuild(slope))

@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 from tqdm import tqdm
 
-from ._objective import Look, look, look_at_all
+from ._objective import Look, look_at_all
 
 _SYNC = 10  # steps between two looks at the numbers: waiting for each step would be slower
 
@@ -83,10 +83,12 @@ def descend(
         if number:  # losses over different horizons cannot be compared
             carry = _forget(carry)
         whole = number + 1 == len(horizons)
+        part = jnp.asarray(horizon, carry.best.loss.dtype)
         limit = jnp.asarray(patience if whole and patience is not None else steps + 1)
         by_validation = jnp.asarray(whole and objective.held_out)
         for step in range(len(seen), round(steps * (number + 1) / len(horizons))):
-            one = _look_at(objective, carry.point, jnp.asarray(horizon, carry.best.loss.dtype))
+            one = look_at_all(objective, carry.point, part)
+            one = Look(one.loss, one.validation, one.slope)
             carry = _advance(optimiser, carry, one, by_validation, limit)
             seen.append(Look(one.loss, one.validation, None))
             if step and (step + 1) % _SYNC and step + 1 < steps:
@@ -123,18 +125,6 @@ def _forget(carry: _Carry) -> _Carry:
     return _Carry(carry.point, carry.state, best, jnp.zeros_like(carry.since), carry.shrink)
 
 
-def _look_at(objective: Any, points: PyTree, horizon: Array) -> Look:
-    if jax.tree.leaves(points)[0].shape[0] > 1:
-        return look_at_all(objective, points, horizon)
-    seen = look(objective, _row(points, 0), horizon)  # a batched solver loop costs more
-    seen = Look(seen.loss, seen.validation, seen.slope)
-    return jax.tree.map(lambda leaf: leaf[None], seen)
-
-
-def _row(tree: PyTree, number: int) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[number], tree)
-
-
 @eqx.filter_jit
 def _advance(
     optimiser: optax.GradientTransformation,
@@ -158,7 +148,7 @@ def _advance(
             change, state = update(slope, carry.state, carry.point, value=seen.loss)  # type: ignore[arg-type]
             change = jax.tree.map(lambda leaf: leaf * carry.shrink, change)
             moved = eqx.apply_updates(carry.point, change)
-        moved = jax.tree.map(lambda new, old: new.astype(old.dtype), moved, carry.point)
+        moved, state = _like((carry.point, carry.state), (moved, state))
         shrink = jnp.where(good, carry.shrink, 0.5 * carry.shrink)
         next_ = _Carry(
             _where(good, moved, best.point), _where(good, state, carry.state), best, since, shrink
@@ -175,6 +165,15 @@ def _all_finite(tree: PyTree) -> Array:
 
 def _where(condition: Array, one: PyTree, other: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
+
+
+def _like(old: PyTree, new: PyTree) -> PyTree:
+    """A tree in the floating types of another."""
+
+    def convert(a: Array, b: Array) -> Array:
+        return b if a.dtype == b.dtype else b.astype(a.dtype)
+
+    return jax.tree.map(convert, old, new)
 
 
 def _diverged(trace: Trace, horizons: tuple[float, ...]) -> list[str]:

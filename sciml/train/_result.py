@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import html
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from sciml.dsl import Model, expression_text, table_html, table_text
+from sciml.dsl import (
+    DeclarationError,
+    Model,
+    expression_text,
+    shape_of,
+    table_html,
+    table_text,
+)
 from sciml.solvers import Solution, axes, solve
 
 from ._data import Dataset
@@ -15,114 +24,155 @@ from ._data import Dataset
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A fitted quantity: its value, its standard error (NaN where unknown), unit and bounds."""
+    """A fitted quantity: its value, its standard error (NaN where unknown), unit and bounds.
+
+    Initial values of several trajectories have a leading axis for these.
+    """
 
     name: str
     value: Any
     error: Any
     unit: str
+    bounds: tuple[float, float] | None
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Fit:
     """A fitted model.
 
-    Fields: `model`, with the fitted leaves; `estimates` of free parameters and initial values, by
-    name; `loss` and `validation_loss` of the model; `losses` and `validation_losses` while
-    training, shape (step, start); `start_losses`, the final loss of each start; `solver`, the
-    options it was trained with; `data`; `diverged`, whether any step did; `notes`, what else.
+    Fields: `model`, with the fitted leaves (and the initial values of the first trajectory);
+    `estimates` of free parameters and initial values, by name; `free`, names of what was
+    estimated; `loss` and `validation_loss` of the model (NaN where nothing was held out); `losses`
+    and `validation_losses` while training, shape (step, start); `start_losses`, the final training
+    loss of each start; `initial`, initial values by name of each trajectory; `data`; `options`, of
+    the solver it was trained with; `diverged`, whether training did; `notes`, what else to know.
     """
 
     model: Model
-    estimates: dict[str, Estimate]
+    estimates: Mapping[str, Estimate]
+    free: tuple[str, ...]
     loss: float
     validation_loss: float
     losses: np.ndarray
     validation_losses: np.ndarray
     start_losses: np.ndarray
+    initial: tuple[Mapping[str, Any], ...]
     data: Dataset
-    options: dict[str, Any]
+    options: Mapping[str, Any]
     diverged: bool
     notes: tuple[str, ...]
 
-    def solve(self, t: Any, **options: Any) -> Solution:
-        """Solves the fitted model over ``t = (t0, t1)``; options as for `solve`.
+    def solve(self, t: Any = None, *, trajectory: int = 0, **options: Any) -> Solution:
+        """Solves the fitted model over ``t = (t0, t1)``, by default the span of the data.
 
-        Those that it was trained with (solver, rtol, atol, max_steps) hold unless given.
+        `trajectory` says whose initial values are used; further options are those of `solve`. Those
+        that it was trained with (solver, rtol, atol, stepsize_controller, max_steps) hold unless
+        given.
         """
-        return solve(self.model, t, **{**self.options, **options})
+        row = self._row(trajectory)
+        model = self.model.replace(initial=self.initial[row])
+        if t is None:
+            t = (self.data.starts[row], self.data.times[row, -1])
+        return solve(model, t, **{**self.options, **options})
 
     def __getitem__(self, name: Any) -> Any:
-        """The estimate of a parameter, by symbol or name."""
-        return self.estimates[name if isinstance(name, str) else expression_text(name)].value
+        """The estimate of a parameter or initial value, by symbol or name: ``fitted[a]``.
 
-    def residuals(self) -> dict[str, np.ndarray]:
-        """Prediction minus measurement, by column, for the first trajectory (NaN where missing)."""
-        times = self.data.times[0]
-        sol = self.solve((times[0], times[-1]), saveat=np.unique(times))
-        rows = np.searchsorted(np.unique(times), times)
+        Raises `DeclarationError` for what was not estimated.
+        """
+        label = name if isinstance(name, str) else expression_text(name)
+        for known in (label, f"{label}(t0)"):
+            if known in self.estimates:
+                return self.estimates[known].value
+        raise DeclarationError(
+            f"{label} was not estimated; there are {', '.join(self.estimates) or 'no estimates'}. "
+            "Fixed values are in fitted.model"
+        )
+
+    def residuals(self, trajectory: int = 0) -> dict[str, np.ndarray]:
+        """Prediction minus measurement, by column, shape (time, ...), NaN where missing."""
+        row = self._row(trajectory)
+        count = self.data.lengths[row]
+        times = self.data.times[row, :count]
+        sol = self.solve(self._span(row), trajectory=row, saveat=times)
         return {
-            label: np.asarray(sol[expression])[rows] - self.data.observed[label][0]
+            label: _over_time(sol, expression) - self.data.observed[label][row, :count]
             for label, expression in self.data.expressions.items()
         }
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draws the measurements of the first trajectory and the fitted curves; returns the axes."""
-        ax = axes(ax)
-        times = self.data.times[0]
-        sol = self.solve((times[0], times[-1]), saveat=np.linspace(times[0], times[-1], 400))
+    def plot(self, ax: Any = None, *, trajectory: int = 0) -> Any:
+        """Draws the measurements of a trajectory and the fitted curves; returns the axes.
+
+        Measurements that were held out are drawn as rings.
+        """
+        ax, row = axes(ax), self._row(trajectory)
+        times, used = self.data.times[row], self.data.training[row]
+        held_out = self.data.validation[row]
+        start, end = self._span(row)
+        sol = self.solve((start, end), trajectory=row, saveat=np.linspace(start, end, 400))
         for label, expression in self.data.expressions.items():
-            values = np.asarray(sol[expression]).reshape(len(sol.ts), -1)
-            seen = self.data.observed[label][0].reshape(len(times), -1)
+            values = _over_time(sol, expression).reshape(len(sol.ts), -1)
+            seen = self.data.observed[label][row].reshape(len(times), -1)
             for column in range(values.shape[1]):
                 shown = label if values.shape[1] == 1 else f"{label}[{column}]"
                 (line,) = ax.plot(np.asarray(sol.ts), values[:, column], label=shown)
-                trained = self.data.training[0]
-                colour = line.get_color()
-                ax.plot(times[trained], seen[trained, column], "o", ms=4, color=colour)
-                rest = ~trained
-                ax.plot(times[rest], seen[rest, column], "o", ms=4, mfc="none", color=colour)
+                style = {"ms": 4, "color": line.get_color(), "ls": "none", "marker": "o"}
+                ax.plot(times[used], seen[used, column], **style)
+                ax.plot(times[held_out], seen[held_out, column], mfc="none", **style)
         ax.set_xlabel("t")
         ax.legend(frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
         return ax
 
     def plot_losses(self, ax: Any = None) -> Any:
-        """Draws training and validation losses over the steps; returns the axes."""
+        """Draws training and validation losses of every start over the steps; returns the axes."""
         ax = axes(ax)
-        ax.plot(self.losses, color="C0", lw=1, label="training")
+        drawn = [("training", "C0", self.losses)]
         if np.any(self.data.validation):
-            ax.plot(self.validation_losses, color="C1", lw=1, label="validation")
-        positive = self.losses[np.isfinite(self.losses)]
-        if positive.size and np.all(positive > 0):
+            drawn.append(("validation", "C1", self.validation_losses))
+        for label, colour, losses in drawn:
+            for start, column in enumerate(losses.T):
+                ax.plot(column, color=colour, lw=1, label=label if start == 0 else None)
+        finite = self.losses[np.isfinite(self.losses)]
+        if finite.size and np.all(finite > 0):
             ax.set_yscale("log")
-        handles, labels = ax.get_legend_handles_labels()
-        unique = dict(zip(labels, handles, strict=True))
-        ax.legend(unique.values(), unique.keys(), frameon=False)
+        if len(self.losses):
+            ax.legend(frameon=False)
         ax.set_xlabel("step")
         ax.set_ylabel("loss")
         ax.spines[["top", "right"]].set_visible(False)
         return ax
 
+    def _row(self, trajectory: int) -> int:
+        count = len(self.initial)
+        if not -count <= trajectory < count:
+            raise DeclarationError(f"there is no trajectory {trajectory}: the data hold {count}")
+        return trajectory % count
+
+    def _span(self, row: int) -> tuple[float, float]:
+        return float(self.data.starts[row]), float(self.data.times[row, -1])
+
     def _rows(self) -> list[list[str]]:
         rows = []
         for estimate in self.estimates.values():
-            values, errors = np.atleast_1d(estimate.value), np.atleast_1d(estimate.error)
+            values, errors = np.asarray(estimate.value), np.asarray(estimate.error)
             for key in np.ndindex(*values.shape):
-                scalar = np.ndim(estimate.value) == 0
-                name = estimate.name if scalar else f"{estimate.name}[{', '.join(map(str, key))}]"
+                name = f"{estimate.name}[{', '.join(map(str, key))}]" if key else estimate.name
                 error = f"{errors[key]:.2g}" if np.isfinite(errors[key]) else ""
                 rows.append([name, f"{values[key]:.5g}", error, estimate.unit])
         return rows
 
-    def _lines(self) -> list[str]:
-        head = f"Fit of {self.model.system.name or 'model'}: loss {self.loss:.5g}"
+    def _head(self) -> list[str]:
+        name = self.model.system.name
+        head = f"Fit{' of ' if name else ''}{name}: loss {self.loss:.5g}"
         if np.any(self.data.validation):
             head += f", validation loss {self.validation_loss:.5g}"
+        if networks := [f for f in self.free if f in self.model.networks]:
+            head += f"; trained {', '.join(networks)}"
         return [head, *self.notes]
 
     def __str__(self) -> str:
-        lines = self._lines()
+        lines = self._head()
         if rows := self._rows():
             lines += ["", table_text(_HEADER, rows)]
         return "\n".join(lines)
@@ -130,9 +180,14 @@ class Fit:
     __repr__ = __str__
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        head = "".join(f"<p>{html.escape(line)}</p>" for line in self._head())
         table = table_html(_HEADER, self._rows()) if self.estimates else ""
-        parts = [*self._lines(), self.model.system._repr_latex_(), table]
-        return {"text/plain": str(self), "text/markdown": "\n\n".join(filter(None, parts))}
+        return {"text/plain": str(self), "text/html": head + table}
 
 
 _HEADER = ("symbol", "estimate", "standard error", "unit")
+
+
+def _over_time(sol: Solution, expression: Any) -> np.ndarray:
+    """Values with a leading axis of time, also of what does not depend on it."""
+    return np.broadcast_to(np.asarray(sol[expression]), (len(sol.ts), *shape_of(expression)))

@@ -83,7 +83,7 @@ def segment_starts(
             if known.any():
                 at = np.interp(times[inner[row]], times[known], values[known])
                 starts[row, :, piece.offset + column] = at
-    return jnp.asarray(starts, models[0].dtype) / segments.scale
+    return jnp.asarray(starts, models[0].dtype) / segments.scale[None, None]
 
 
 def without_segments(points: dict[str, Any]) -> dict[str, Any]:

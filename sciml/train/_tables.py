@@ -88,14 +88,14 @@ class Table:
         if not data.columns.is_unique:
             raise self.error(f"two columns have the same name: {list(data.columns)}")
         labels = data.index
-        numbered = getattr(labels.dtype, "kind", "") in "iuf" and type(labels).__name__ == "Index"
+        numbered = getattr(labels.dtype, "kind", "") in tuple("iuf") and type(labels).__name__ == "Index"
         usable = numbered if labels.name is None else labels.name in (t, *_TIME_NAMES)
         return {column: data[column] for column in data.columns}, labels if usable else None
 
     def _numbers(self, key: Any, values: Any) -> np.ndarray:
         shown = key if isinstance(key, str) else expression_text(key)
         dtype = getattr(values, "dtype", None)
-        if getattr(dtype, "kind", "") in "Mmc":
+        if getattr(dtype, "kind", "") in tuple("Mmc"):  # dates and complex numbers
             raise self.error(
                 f"column {shown} holds {dtype}: give real numbers (times in the model's unit)"
             )
@@ -135,7 +135,8 @@ class Table:
         try:
             model.program.observe((key,))
         except DeclarationError as error:
-            raise self.error(f"column {label}: {error}") from None
+            hint = f"; it has another {label}: key the column by name, {label!r}"
+            raise self.error(f"column {label}: {error}{hint * (label in model.symbols)}") from None
         return key
 
     def _named(self, model: Model, key: str) -> sympy.Expr:

@@ -45,6 +45,10 @@ def two_equations_of_mixed_order():
     return system(eq(2, D(x), -x), eq(3, D(x, 2), -x))
 
 
+def lower_rate_and_another_unknown():
+    return system(eq(2, D(x), z), eq(3, D(x, 2), -x))
+
+
 def two_definitions():
     return system(eq(2, D(x), -z), eq(3, z, 2 * x), eq(4, z, 3 * x))
 
@@ -123,7 +127,8 @@ def rate_of_an_expression():
 
 CASES = [
     empty, no_equation, no_equation_for_a_rate, no_equation_for_an_observed_quantity, no_unknown,
-    two_equations, two_equations_of_mixed_order, two_definitions, definition_of_a_state,
+    two_equations, two_equations_of_mixed_order, lower_rate_and_another_unknown,
+    two_definitions, definition_of_a_state,
     observed_state, rate_of_a_definition, rate_of_an_observed_quantity, surplus, implicit,
     implicit_pair, constraint, constraint_on_one, pendulum, circle_of_definitions,
     circle_of_observed, definition_by_itself, partial_derivative, derivative_by_a_parameter,

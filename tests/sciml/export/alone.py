@@ -79,22 +79,21 @@ def results(model, case):
     y = jnp.asarray(case["y"])
     ts = jnp.asarray(case["ts"])
 
-    def total(p):
-        return jnp.sum(jnp.sin(model.vector_field(case["t"], y, p)))
+    @jax.jit
+    def instant(time, y, p):
+        rates = model.vector_field(time, y, p)
+        slope = jax.grad(lambda p: jnp.sum(jnp.sin(model.vector_field(time, y, p))))(p)
+        return rates, slope, model.observed(time, y, p), model.initial_state(p)
 
-    found = {
-        "vector_field": model.vector_field(case["t"], y, p),
-        "observed": model.observed(case["t"], y, p),
-        "initial_state": model.initial_state(p),
-        "gradient": jax.grad(total)(p),
-        "solution": model.solve(ts[0], ts[-1], y, p, ts, 1e-9, 1e-9),
-    }
+    def solve(p, y):
+        return model.solve(ts[0], ts[-1], y, p, ts, 1e-9, 1e-9)
+
+    keys = ("vector_field", "gradient", "observed", "initial_state")
+    found = dict(zip(keys, instant(jnp.asarray(case["t"]), y, p), strict=True))
+    found["solution"] = solve(p, y)
     if case["sensitivities"]:
-
-        def ends(p, y):
-            return jnp.sum(model.solve(ts[0], ts[-1], y, p, ts, 1e-9, 1e-9)["ys"][-1])
-
-        found["sensitivities"] = jax.jit(jax.grad(ends, (0, 1)))(p, y)
+        ends = jax.grad(lambda p, y: jnp.sum(solve(p, y)["ys"][-1]), (0, 1))
+        found["sensitivities"] = jax.jit(ends)(p, y)
     return listed(found)
 
 
