@@ -19,7 +19,7 @@ import sciml as sm
 from sciml import D
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
     """A system, the end of its interval (which begins at 0), and the digits listed there."""
 

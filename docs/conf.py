@@ -30,6 +30,7 @@ nb_execution_timeout = 600
 nb_render_markdown_format = "myst"  # outputs may hold formulas, which CommonMark does not know
 nb_ipywidgets_js = {}  # would come from a content delivery network
 
+default_role = "py:obj"  # `solve` in a docstring is code, and a link where it is a public name
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
@@ -64,5 +65,13 @@ def copy_mathjax(app: Sphinx, failure: Exception | None) -> None:
         copy_asset(source / part, folder)
 
 
+def name_sections(_app, _what, _name, _object, _options, lines: list[str]) -> None:
+    """The docstrings say "Arguments" above a list; napoleon knows it as "Args:"."""
+    for number, line in enumerate(lines[:-1]):
+        if line.rstrip(":") == "Arguments" and lines[number + 1].startswith("  "):
+            lines[number] = "Args:"
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", name_sections, priority=400)  # napoleon's is 500
     app.connect("build-finished", copy_mathjax)

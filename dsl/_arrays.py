@@ -142,10 +142,7 @@ class Matmul(ArrayNode):
         try:
             self.shape = _matmul_shape(a, b)
         except ValueError:
-            rule = (
-                "the last axis of the first must be as long as the last but one (or only) axis of "
-                "the second"
-            )
+            rule = "the last axis of the first is contracted with the last but one of the second"
             if not a or not b:
                 rule = f"{right if a else left} is a scalar, use * for it"
             raise ShapeError(
@@ -191,7 +188,8 @@ class _Named(ArrayNode):
         return f"{self.label}({', '.join(printer._print(a) for a in self.args)})"
 
     def _latex(self, printer: Any) -> str:
-        inside = ", ".join(printer._print(a) for a in self.args)
+        told = [a for a in self.args if not (isinstance(a, Static) and a.value is None)]
+        inside = ", ".join(printer._print(a) for a in told)
         return rf"\operatorname{{{self.label}}}\left({inside}\right)"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from ._system import System
@@ -33,5 +34,6 @@ def compile(system: System, *, dtype: Any = None) -> Model:
     compiled = _COMPILED.setdefault(system, {})
     if dtype.name not in compiled:
         check(system)
-        compiled[dtype.name] = lower(system, simplify(system), dtype)
+        with jax.ensure_compile_time_eval():  # what is kept must not belong to a trace around us
+            compiled[dtype.name] = lower(system, simplify(system), dtype)
     return compiled[dtype.name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -46,6 +47,10 @@ class _Text(StrPrinter):
 
 
 class _Latex(LatexPrinter):
+    def _print_Symbol(self, expr: Any, style: str = "plain") -> str:
+        shown = super()._print_Symbol(expr, style)
+        return re.sub(r"(?<![\\A-Za-z])[A-Za-z]{2,}", r"\\mathrm{\g<0>}", shown)
+
     def _print_Derivative(self, expr: Any) -> str:
         order = expr.derivative_count
         inside = self._print(expr.expr)
@@ -96,25 +101,29 @@ def number(value: Any) -> str:
 
 
 def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table as aligned text."""
-    cells = [list(header), *[list(row) for row in rows]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = [
-        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells
-    ]
-    return "\n".join(lines)
+    """A table as aligned text; columns without any entry are left out."""
+    cells = _filled(header, rows)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def table_html(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table as HTML, of the first rows where there are very many; its cells are escaped."""
-    shown = [list(row) for row in rows[:_MOST]]
+    titles, *shown = _filled(header, rows[:_MOST])
     if len(rows) > _MOST:
-        shown.append([f"... {len(rows) - _MOST} more", *[""] * (len(header) - 1)])
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+        shown.append([f"... {len(rows) - _MOST} more", *[""] * (len(titles) - 1)])
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in titles)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in shown
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _filled(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Header and rows, without the columns that are empty in every row."""
+    kept = [i for i in range(len(header)) if not rows or any(row[i] for row in rows)]
+    return [[row[i] for i in kept] for row in (header, *rows)]
 
 
 def aligned(lines: Iterable[tuple[Any, str, Any]]) -> str:

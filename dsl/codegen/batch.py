@@ -16,7 +16,7 @@ from .text import ATOM, Text, elementwise
 from .write import Output, Writer
 
 _WIDE = 4  # operands of one node beyond which they are gathered
-_SPARSE = 4  # elements per wanted one beyond which a vector is not taken whole
+_SPARSE, _LARGE = 4, 4096  # a vector this much larger than what is wanted is not taken whole
 
 
 class BatchWriter:
@@ -223,7 +223,7 @@ class Fetch:
         start: dict[int, tuple[int, dict[int, int] | None]] = {}
         total = 0
         for key, (unit, positions) in wanted.items():
-            if unit.size > _SPARSE * len(positions) + 64 and len(wanted) > 1:
+            if unit.size > _LARGE + _SPARSE * len(positions) and len(wanted) > 1:
                 chosen = sorted(positions)
                 start[key] = total, {position: k for k, position in enumerate(chosen)}
                 parts.append(self._take(unit.vector, np.array(chosen)))

@@ -174,8 +174,8 @@ class Model(eqx.Module):
         return self.program.rhs.source
 
     def __str__(self) -> str:
-        name = self.system.name or "model"
-        head = f"Model {name}: {self.program.size} states, {len(self.parameters)} parameters"
+        title = f"Model {self.system.name}".rstrip()
+        head = f"{title}: {self.program.size} states, {len(self.parameters)} parameters"
         return f"{head}\n{table_text(('symbol', 'kind', 'value'), self._rows())}"
 
     __repr__ = __str__

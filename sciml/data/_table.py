@@ -51,7 +51,8 @@ class Table:
     def __getitem__(self, name: str) -> Float[np.ndarray, " time"]:
         """A column by name. Raises `DataError` for one that is not there."""
         if name not in self.columns:
-            raise DataError(f"{name!r} is no column of this table; it has {', '.join(self.columns)}")
+            known = ", ".join(self.columns)
+            raise DataError(f"{name!r} is no column of this table; it has {known}")
         return self.columns[name]
 
     def __len__(self) -> int:

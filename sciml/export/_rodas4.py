@@ -8,6 +8,7 @@ dense, and is found by automatic differentiation.
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 # == copied ==
 
@@ -16,13 +17,14 @@ import jax.numpy as jnp
 # (1996), section IV.7; in the form u_i of equation (7.25). Row i of STAGES and of COUPLING belongs
 # to stage i + 2, the rows of DENSE to the dense output.
 GAMMA = 0.25
-NODES = (0.386, 0.21, 0.63, 1.0)
-SLOPES = (0.25, -0.1043, 0.1035, -0.03620000000000023)
+NODES = (0.386, 0.21, 0.63, 1.0, 1.0)
+SLOPES = (0.25, -0.1043, 0.1035, -0.03620000000000023, 0.0, 0.0)
 STAGES = (
     (1.544,),
     (0.9466785280815826, 0.2557011698983284),
     (3.314825187068521, 2.896124015972201, 0.9986419139977817),
     (1.221224509226641, 6.019134481288629, 12.53708332932087, -0.687886036105895),
+    (1.221224509226641, 6.019134481288629, 12.53708332932087, -0.687886036105895, 1.0),
 )
 COUPLING = (
     (-5.6688,),
@@ -62,20 +64,23 @@ def rodas4_step(rates, s, y, f, h):
     identity = jnp.eye(y.shape[0], dtype=y.dtype)
     factors = jax.scipy.linalg.lu_factor(identity / (h * GAMMA) - jacobian)
 
-    def total(row, u):
-        return sum(a * ui for a, ui in zip(row, u, strict=True))
+    def array(rows, width):
+        return jnp.asarray([(*row, *[0.0] * (width - len(row))) for row in rows], y.dtype)
 
-    u = [jax.scipy.linalg.lu_solve(factors, f + h * SLOPES[0] * slope)]
-    for i in range(4):
-        y1 = y + total(STAGES[i], u)
-        right = rates(s + NODES[i] * h, y1) + total(COUPLING[i], u) / h
-        right = right + h * SLOPES[i + 1] * slope if i < 3 else right
-        u.append(jax.scipy.linalg.lu_solve(factors, right))
-    y1 = y1 + u[4]
-    right = rates(s + h, y1) + total(COUPLING[4], u) / h
-    error = jax.scipy.linalg.lu_solve(factors, right)
-    y1 = y1 + error
-    return y1, rates(s + h, y1), error, jnp.stack([total(row, u) for row in DENSE])
+    table, coupling = array(STAGES, 6), array(COUPLING, 6)
+    nodes, slopes = jnp.asarray(NODES, y.dtype), jnp.asarray(SLOPES, y.dtype)
+
+    def stage(i, known):  # in a loop, so that the rates are compiled once
+        u, _ = known
+        y1 = y + jnp.matmul(table[i], u)
+        right = rates(s + nodes[i] * h, y1) + h * slopes[i + 1] * slope
+        right = right + jnp.matmul(coupling[i], u) / h
+        return u.at[i + 1].set(jax.scipy.linalg.lu_solve(factors, right)), y1
+
+    u0 = jax.scipy.linalg.lu_solve(factors, f + h * slopes[0] * slope)
+    u, y1 = lax.fori_loop(0, 5, stage, (jnp.zeros((6, *y.shape), y.dtype).at[0].set(u0), y))
+    y1 = y1 + u[5]
+    return y1, rates(s + h, y1), u[5], jnp.matmul(array(DENSE, 6), u)
 
 
 def rodas4_interpolate(theta, y, y1, h, dense):

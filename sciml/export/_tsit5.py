@@ -6,6 +6,7 @@ and the interpolant of order 4.
 """
 
 import jax.numpy as jnp
+from jax import lax
 
 # == copied ==
 
@@ -47,12 +48,17 @@ ERROR = (
 
 def tsit5_step(rates, s, y, f, h):
     """The new state, its rate, the error, and the stages; `f` is the rate at the start."""
-    k = [f]
-    for node, row in zip(NODES, STAGES, strict=True):
-        y1 = y + h * sum(a * ki for a, ki in zip(row, k, strict=True))
-        k.append(rates(s + node * h, y1))
-    error = h * sum(e * ki for e, ki in zip(ERROR, k, strict=True))
-    return y1, k[-1], error, jnp.stack(k)
+    table = jnp.asarray([(*row, *[0.0] * (7 - len(row))) for row in STAGES], y.dtype)
+    nodes = jnp.asarray(NODES, y.dtype)
+
+    def stage(i, known):  # in a loop, so that the rates are compiled once
+        k, _ = known
+        y1 = y + h * jnp.matmul(table[i], k)
+        return k.at[i + 1].set(rates(s + nodes[i] * h, y1)), y1
+
+    first = jnp.zeros((7, *y.shape), y.dtype).at[0].set(f)
+    k, y1 = lax.fori_loop(0, 6, stage, (first, y))
+    return y1, k[6], h * jnp.matmul(jnp.asarray(ERROR, y.dtype), k), k
 
 
 def tsit5_interpolate(theta, y, y1, h, k):
