@@ -59,7 +59,7 @@ def Eq(lhs: Any, rhs: Any = 0, *, origin: Origin | None = None) -> Equation:
             raise DeclarationError(
                 f"Eq at {origin}: {side!r} is not an expression of symbols and numbers"
             ) from None
-    return Equation(*sides, origin)
+    return Equation(sides[0], sides[1], origin)
 
 
 def as_equations(items: Iterable[Any]) -> tuple[Equation, ...]:

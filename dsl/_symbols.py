@@ -22,6 +22,7 @@ class ArrayOperators:
 
     __slots__ = ()
     __array_ufunc__ = None  # numpy arrays defer to `__rmatmul__` and `__rmul__`
+    _iterable = False  # sympy looks at what is iterable as a container of expressions
 
     def __getitem__(self, key: Any) -> sympy.Expr:
         from ._arrays import index

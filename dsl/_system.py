@@ -266,7 +266,7 @@ class Survey:
 
     def _rate(self, item: sympy.Derivative, where: Any, rates: set, mentions: set) -> None:
         inner = item.expr
-        if not isinstance(inner, AppliedUndef) or any(s != t for s, _ in item.variable_count):
+        if not isinstance(inner, AppliedUndef) or any(s != t for s in item.variables):
             self.other_rates.setdefault(item, where)
             return
         self.unknowns.setdefault(inner, where)

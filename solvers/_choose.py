@@ -41,6 +41,11 @@ def choose_solver(solver: Any, rtol: float) -> dfx.AbstractSolver:
             raise DeclarationError(f'solver is None, "stiff" or a Diffrax solver, not {solver!r}')
         solver = dfx.Kvaerno5()
     _expect(solver, dfx.AbstractSolver, "solver", "a Diffrax solver", "diffrax.Tsit5()")
+    if solver.term_structure not in (dfx.AbstractTerm, dfx.ODETerm):
+        raise DeclarationError(
+            f"{type(solver).__name__} wants its equations in several parts (explicit and implicit, "
+            "or drift and noise), and a system has one: take diffrax.Tsit5() or diffrax.Kvaerno5()"
+        )
     return with_working_root_finder(solver)
 
 

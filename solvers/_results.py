@@ -66,6 +66,7 @@ _LONG = (
     'if it is stiff, use solver="stiff"; if it is long or oscillates, raise max_steps; or loosen '
     "rtol and atol"
 )
+_SINGLE = "; in float32 stiff systems may stall: jax.config.update('jax_enable_x64', True)"
 
 
 def _reason(model: Model, time: float, state: np.ndarray, *, elapsed: float) -> tuple[str, str]:
@@ -91,7 +92,7 @@ def _reason(model: Model, time: float, state: np.ndarray, *, elapsed: float) -> 
         said = f"the rate of {_names(bad)} is infinite or not a number just beyond."
         return said + _equations(model, bad), _NO_NUMBER
     said = f"{piece.name} changes fastest there: it is {value:.6g}, with the rate {slope:.6g}."
-    return said, _LONG
+    return said, _LONG + (_SINGLE if model.dtype == np.float32 else "")
 
 
 _BLOWN_UP = 1e6  # growth rates times the time that has passed: a pole is near

@@ -6,9 +6,9 @@ import dataclasses
 import math
 from typing import Any
 
-import jax
 import numpy as np
 import sympy
+from jax.core import Tracer
 
 from .._arrays import shape_of
 from .._errors import Fault, ShapeError
@@ -58,14 +58,10 @@ def numbers(value: Any) -> np.ndarray | Misfit:
 
 def _listed(array: np.ndarray) -> np.ndarray | Misfit:
     entries = [_number(entry) for entry in array.flat]
-    for entry in entries:
-        if not isinstance(entry, Misfit):
-            continue
-        return (
-            dataclasses.replace(entry, received=f"a list that holds {entry.received}")
-            if (array.shape)
-            else entry
-        )
+    wrong = next((entry for entry in entries if isinstance(entry, Misfit)), None)
+    if wrong is not None:
+        received = f"a list that holds {wrong.received}" if array.shape else wrong.received
+        return dataclasses.replace(wrong, received=received)
     return np.reshape(np.array(entries, float), array.shape)
 
 
@@ -74,7 +70,7 @@ def _number(value: Any) -> np.ndarray | Misfit:
         cure = "join numbers and expressions to an array by sm.stack([...])"
         return Misfit(f"the expression {shown(value)}", "expressions stand in a list", cure)
     try:
-        return np.asarray(float(value))
+        return np.asarray(float(value))  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         if isinstance(value, (sympy.Basic, complex)):
             return _complex(f"the complex number {shown(value)}")
@@ -97,7 +93,7 @@ def number_fault(
     where: dict[str, str],
 ) -> Fault | None:
     """The first thing that is wrong with the number or array `value`, called `what`."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return shape_fault(what, value.shape, shape, where=where)
     array = numbers(value)
     if isinstance(array, Misfit):

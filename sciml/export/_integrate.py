@@ -130,6 +130,11 @@ def schedule(t0, t1, way, ts):
     return due[place], place
 
 
+def product(weights, rows):
+    """Matrix product in full precision, on every platform."""
+    return jnp.matmul(weights, rows, precision="highest")
+
+
 def rms(values):
     """Root mean square."""
     return jnp.sqrt(jnp.mean(jnp.square(values)))

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ._integrate import product
+
 # == copied ==
 
 
@@ -72,15 +74,15 @@ def rodas4_step(rates, s, y, f, h):
 
     def stage(i, known):  # in a loop, so that the rates are compiled once
         u, _ = known
-        y1 = y + jnp.matmul(table[i], u)
+        y1 = y + product(table[i], u)
         right = rates(s + nodes[i] * h, y1) + h * slopes[i + 1] * slope
-        right = right + jnp.matmul(coupling[i], u) / h
+        right = right + product(coupling[i], u) / h
         return u.at[i + 1].set(jax.scipy.linalg.lu_solve(factors, right)), y1
 
     u0 = jax.scipy.linalg.lu_solve(factors, f + h * slopes[0] * slope)
     u, y1 = lax.fori_loop(0, 5, stage, (jnp.zeros((6, *y.shape), y.dtype).at[0].set(u0), y))
     y1 = y1 + u[5]
-    return y1, rates(s + h, y1), u[5], jnp.matmul(array(DENSE, 6), u)
+    return y1, rates(s + h, y1), u[5], product(array(DENSE, 6), u)
 
 
 def rodas4_interpolate(theta, y, y1, h, dense):

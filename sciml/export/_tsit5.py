@@ -8,6 +8,8 @@ and the interpolant of order 4.
 import jax.numpy as jnp
 from jax import lax
 
+from ._integrate import product
+
 # == copied ==
 
 
@@ -53,12 +55,12 @@ def tsit5_step(rates, s, y, f, h):
 
     def stage(i, known):  # in a loop, so that the rates are compiled once
         k, _ = known
-        y1 = y + h * jnp.matmul(table[i], k)
+        y1 = y + h * product(table[i], k)
         return k.at[i + 1].set(rates(s + nodes[i] * h, y1)), y1
 
     first = jnp.zeros((7, *y.shape), y.dtype).at[0].set(f)
     k, y1 = lax.fori_loop(0, 6, stage, (first, y))
-    return y1, k[6], h * jnp.matmul(jnp.asarray(ERROR, y.dtype), k), k
+    return y1, k[6], h * product(jnp.asarray(ERROR, y.dtype), k), k
 
 
 def tsit5_interpolate(theta, y, y1, h, k):
@@ -81,7 +83,7 @@ def tsit5_interpolate(theta, y, y1, h, k):
             2.5 * square * (theta - 1) * (theta - 0.6),
         ]
     )
-    return y + h * jnp.matmul(weights, k)
+    return y + h * product(weights, k)
 
 
 METHOD = (tsit5_step, tsit5_interpolate, 5)

@@ -1,5 +1,7 @@
 """Random expressions and systems, compiled in straight lines and in groups, against numpy."""
 
+import functools
+
 import equinox as eqx
 import hypothesis
 import hypothesis.strategies as st
@@ -110,12 +112,12 @@ def number_of(e, values):
     if e.is_Add:
         return sum(numbers)
     if e.is_Mul:
-        return np.prod(np.array(numbers, object)) if len(numbers) else 1.0
+        return functools.reduce(lambda one, other: one * other, numbers)
     if e.is_Pow:
         return numbers[0] ** (numbers[1] if not e.exp.is_Integer else int(e.exp))
-    return {"Max": np.max, "Min": np.min, "Abs": np.abs}.get(name, getattr(np, name.lower(), None))(
-        *([numbers] if name in ("Max", "Min") else numbers)
-    )
+    if name in ("Max", "Min"):
+        return (np.max if name == "Max" else np.min)(numbers)
+    return getattr(np, name.lower())(*numbers)
 
 
 def expected(e):
@@ -131,7 +133,9 @@ def compiled(rhs):
     equations += [sm.Eq(D(x), X[1] - x) for x in X]
     equations.append(sm.Eq(D(M), sm.matmul(M, M) * t))
     initial = {**STATE, **dict.fromkeys(extra, 0.0)}
-    return sm.compile(sm.System(*equations, initial=initial, values=VALUES)), extra
+    observed = {sm.unknown("z"): A * B * sm.total(C) * sm.total(E)}  # names all that has a value
+    system = sm.System(*equations, initial=initial, values=VALUES, observed=observed)
+    return sm.compile(system), extra
 
 
 @pytest.fixture(params=["lines", "groups", "few groups"])

@@ -54,9 +54,9 @@ def test_robertson_conserves_mass():
 
 def test_every_implicit_solver_gets_a_root_finder_that_converges():
     case = problems.robertson(100.0)
-    sol = solved(case, 1e-8, dfx.KenCarp4())  # fails with diffrax's default root finder
-    assert int(sol.stats["num_steps"]) < 150
-    assert max(errors(case, sol)) < 1e-4
+    sol = solved(case, 1e-8, dfx.Kvaerno4())
+    assert int(sol.stats["num_rejected_steps"]) < 10  # most are, with diffrax's default
+    assert max(errors(case, sol)) < 1e-6
 
 
 def test_the_reactions_of_pollu_stay_indexable_although_they_are_eliminated():
