@@ -1,8 +1,8 @@
 """Initial value problems of the field, declared, with the answers that are listed for them.
 
 Sources: Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I (1993): Pleiades,
-Arenstorf's orbit; Hairer and Wanner, II (1996): Robertson, Oregonator, HIRES, Van der Pol; Mazzia and
-Magherini, Test Set for IVP Solvers, release 2.4 (2008): POLLU. Numbers marked C in
+Arenstorf's orbit; Hairer and Wanner, II (1996): Robertson, Oregonator, HIRES, Van der Pol; Mazzia
+and Magherini, Test Set for IVP Solvers, release 2.4 (2008): POLLU. Numbers marked C in
 shared/reference/problems.md were computed by two methods that agree to the digits shown.
 """
 

@@ -20,21 +20,28 @@ class Row:
     measured: str
 
 
-def seconds(run: Callable[[], Any]) -> float:
+def seconds(run: Callable[[], Any], repeats: int = 1) -> float:
     """How long one call takes, its result awaited."""
     start = time.perf_counter()
-    jax.block_until_ready(run())
-    return time.perf_counter() - start
+    for _ in range(repeats):
+        jax.block_until_ready(run())
+    return (time.perf_counter() - start) / repeats
 
 
-def pairs(one: Callable[[], Any], other: Callable[[], Any], *, count: int = 41) -> np.ndarray:
-    """Times of both in turn, shape (count, 2); the order within a pair alternates."""
-    one(), other()
+def pairs(
+    one: Callable[[], Any], other: Callable[[], Any], *, count: int = 41, span: float = 0.02
+) -> np.ndarray:
+    """Times of both in turn, shape (count, 2); the order within a pair alternates.
+
+    Short calls are repeated until a measurement lasts `span` seconds.
+    """
+    warm = min(min(seconds(run) for _ in range(3)) for run in (one, other))
+    repeats = max(1, round(span / warm))
     times = np.zeros((count, 2))
     for number in range(count):
         order = (0, 1) if number % 2 else (1, 0)
         for which in order:
-            times[number, which] = seconds((one, other)[which])
+            times[number, which] = seconds((one, other)[which], repeats)
     return times
 
 

@@ -10,8 +10,10 @@ import functools
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 import sympy
+from jax.core import Tracer
 from sympy.core.function import AppliedUndef
 
 from ._errors import DeclarationError, ShapeError
@@ -52,7 +54,7 @@ class ConstantArray(ArrayOperators, sympy.AtomicExpr):
 
     def __new__(cls, array: Any, name: str = "") -> ConstantArray:
         self = super().__new__(cls)
-        self.array = np.asarray(array, float)
+        self.array = np.array(array, float)
         self.array.flags.writeable = False
         self.name = name
         return self
@@ -108,6 +110,10 @@ def _rate(operand: sympy.Expr, symbol: sympy.Expr) -> sympy.Expr:
     return rate if shape_of(rate) == shape else rate + constant(np.zeros(shape))
 
 
+class _OutsideError(ShapeError, IndexError):
+    """An index outside an array."""
+
+
 class Index(ArrayNode):
     """``x[key]``: numpy's basic indexing, with integers, slices, ``None`` and ``...``."""
 
@@ -117,10 +123,12 @@ class Index(ArrayNode):
         try:
             self.shape = np.broadcast_to(np.zeros(()), shape)[thaw_key(key.value)].shape
         except IndexError:
-            place = f"is outside the shape {shape} of {operand}"
-            if not shape:
-                place = f"is no element: {operand} is a scalar; declare it with a shape, or drop it"
-            raise ShapeError(f"{operand}[{_key_text(key.value)}] {place}") from None
+            element = f"{operand}[{_key_text(key.value)}]"
+            if shape:  # an IndexError too: so ends an iteration
+                message = f"{element} is outside the shape {shape} of {operand}"
+                raise _OutsideError(message) from None
+            message = f"{element} is no element: {operand} is a scalar"
+            raise ShapeError(f"{message}; declare it with a shape, or drop it") from None
         return self
 
     def _sympystr(self, printer: Any) -> str:
@@ -336,12 +344,30 @@ def as_expression(value: Any) -> sympy.Expr:
         raise DeclarationError(
             f"{value!r} is a list of expressions: join them with sm.stack([...])"
         )
-    if isinstance(value, (np.ndarray, list, tuple)) and np.ndim(value) > 0:
+    if isinstance(value, (np.ndarray, jax.Array)):
+        return _numeric(value)
+    if isinstance(value, (list, tuple)):
         return constant(value)
     expression = sympy.sympify(value)
     if not isinstance(expression, sympy.Expr):
         raise DeclarationError(f"{value!r} is not an expression of symbols and numbers")
     return expression
+
+
+def _numeric(array: Any) -> sympy.Expr:
+    """An array of numpy or jax as an expression."""
+    if isinstance(array, Tracer):
+        raise DeclarationError(
+            "a value that jax is tracing cannot stand in an equation: put a parameter there, and "
+            "give its value by model.replace(values={...})"
+        )
+    array = np.asarray(array)
+    if array.dtype == object:
+        raise DeclarationError(
+            f"numpy made {array.size} expressions of an expression times an array: write the array "
+            "as sm.constant(array), and it stays whole"
+        )
+    return constant(array) if array.ndim else sympy.sympify(array.item())
 
 
 def _holds_expressions(items: Sequence[Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 import jax
@@ -12,8 +11,6 @@ from ._system import System
 from .check import check
 from .codegen import Model, lower
 from .simplify import simplify
-
-_COMPILED: weakref.WeakKeyDictionary[System, dict[str, Model]] = weakref.WeakKeyDictionary()
 
 
 def compile(system: System, *, dtype: Any = None) -> Model:
@@ -31,7 +28,7 @@ def compile(system: System, *, dtype: Any = None) -> Model:
     -1.0
     """
     dtype = jnp.zeros(()).dtype if dtype is None else jnp.dtype(dtype)
-    compiled = _COMPILED.setdefault(system, {})
+    compiled: dict[str, Model] = system.__dict__.setdefault("_compiled", {})  # lives as long as it
     if dtype.name not in compiled:
         check(system)
         with jax.ensure_compile_time_eval():  # what is kept must not belong to a trace around us

@@ -39,7 +39,7 @@ class Equation:
 
 
 def Eq(lhs: Any, rhs: Any = 0, *, origin: Origin | None = None) -> Equation:
-    """The equation ``lhs = rhs`` (``lhs = 0`` if there is one side); remembers where it was written.
+    """The equation ``lhs = rhs`` (``lhs = 0`` if there is one side), and where it was written.
 
     Raises `DeclarationError` for a side that is not an expression.
 

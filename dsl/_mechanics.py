@@ -45,9 +45,10 @@ def _lagrange(method: Any) -> tuple[Equation, ...]:
             "this LagrangesMethod has constraints, so its equations hold multipliers: choose "
             "coordinates that need no constraint, as many as there are degrees of freedom"
         )
-    if method.eom is None:
-        method.form_lagranges_equations()
-    return tuple(Eq(entry, 0) for entry in method.eom)
+    motion: Any = method.eom
+    if motion is None:
+        motion = method.form_lagranges_equations()
+    return tuple(Eq(entry, 0) for entry in motion)
 
 
 def _kane(method: Any) -> tuple[Equation, ...]:
@@ -56,11 +57,13 @@ def _kane(method: Any) -> tuple[Equation, ...]:
             "this KanesMethod has dependent coordinates or speeds: choose independent ones, as "
             "many as there are degrees of freedom"
         )
-    if method._fr is None or method._frstar is None:
+    active: Any = method._fr
+    inertial: Any = method._frstar
+    if active is None or inertial is None:
         if not method.bodies:
             raise DeclarationError("call kanes_equations(bodies, loads) on this KanesMethod first")
-        method.kanes_equations()
+        active, inertial = method.kanes_equations()
     rates = method.kindiffdict()
     kinematics = [Eq(rate, value) for rate, value in rates.items()]
-    forces = sympy.Matrix(method._fr + method._frstar).xreplace(rates)
-    return (*kinematics, *(Eq(entry, 0) for entry in forces))
+    balance: Any = sympy.Matrix(active + inertial).xreplace(rates)
+    return (*kinematics, *(Eq(entry, 0) for entry in balance))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from scipy.interpolate import CubicSpline
 
 from ._arrays import ArrayNode, as_expression, shape_of
 from ._errors import DataError, DeclarationError, ShapeError
-from ._symbols import _check_name, t
+from ._symbols import _check_name
 
 
 class Neural(sympy.Atom):
@@ -94,7 +95,7 @@ class NeuralCall(ArrayNode):
 def neural(
     name: str, module: Callable, *, pointwise: bool = False, trainable: bool = True
 ) -> Neural:
-    """A network, or any callable, as an unknown term: ``f = neural("f", module)``, then ``f(x, y)``.
+    """A network, or any callable, as an unknown term: ``f = neural("f", net)``, then ``f(x, y)``.
 
     `module` is called with one vector holding all arguments if it takes one argument (as Equinox's
     networks do), with the arguments themselves if it takes as many. Several outputs are taken by
@@ -210,11 +211,11 @@ def _arity(module: Callable) -> int | None:
 def call_module(module: Callable, convention: str, pointwise: bool, *arguments: Any) -> Any:
     """Calls a module as the compiled model does; arguments are arrays of one dtype."""
     if pointwise:
-        single = lambda *point: call_module(module, convention, False, *point)  # noqa: E731
-        arguments = jnp.broadcast_arrays(*arguments)
-        shape = arguments[0].shape
-        flat = jax.vmap(single)(*(jnp.ravel(a) for a in arguments))
-        return jnp.reshape(flat, shape)
+        together = jnp.broadcast_arrays(*arguments)
+        flat = jax.vmap(functools.partial(call_module, module, convention, False))(
+            *(jnp.ravel(a) for a in together)
+        )
+        return jnp.reshape(flat, together[0].shape)
     if convention == "vector":
         if all(jnp.ndim(a) == 0 for a in arguments):
             return module(jnp.stack(arguments))
@@ -224,10 +225,10 @@ def call_module(module: Callable, convention: str, pointwise: bool, *arguments: 
 
 def call_each(module: Callable, convention: str, *arguments: Any) -> Any:
     """The outputs at each of several points, one after the other in one vector."""
-    arguments = [jnp.ravel(a) for a in jnp.broadcast_arrays(*arguments)]
-    dtype = jnp.result_type(*arguments)
-    single = lambda *point: call_module(module, convention, False, *point)  # noqa: E731
-    return jnp.ravel(jax.vmap(single)(*(a.astype(dtype) for a in arguments)))
+    flat = [jnp.ravel(a) for a in jnp.broadcast_arrays(*arguments)]
+    dtype = jnp.result_type(*flat)
+    single = functools.partial(call_module, module, convention, False)
+    return jnp.ravel(jax.vmap(single)(*(a.astype(dtype) for a in flat)))
 
 
 def _called(

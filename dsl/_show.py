@@ -18,7 +18,7 @@ from ._symbols import t
 _MOST = 50  # rows of a table, or lines of mathematics, that a notebook shows
 
 
-def _is_rate(expression: sympy.Derivative) -> bool:
+def _is_rate(expression: Any) -> bool:
     return all(symbol == t for symbol, _ in expression.variable_count)
 
 
@@ -92,7 +92,7 @@ def number(value: Any) -> str:
     shape = getattr(value, "shape", ())
     if shape:
         return f"array{tuple(shape)}"
-    if isinstance(value, sympy.Basic) and not value.is_number:
+    if not getattr(value, "is_number", True):
         return text(value)
     try:
         return f"{float(value):.6g}"

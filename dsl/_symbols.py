@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copyreg
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import jax
 import numpy as np
 import sympy
 from sympy.core.function import AppliedUndef, UndefinedFunction
@@ -17,12 +19,37 @@ t = sympy.Symbol("t")
 """Time: the independent variable of every differential equation."""
 
 
+def _with_arrays(name: str) -> Callable[[Any, Any], sympy.Expr]:
+    """An operator of sympy that also takes arrays of numbers."""
+    plain = getattr(sympy.Expr, name)
+
+    @functools.wraps(plain)
+    def operator(self: Any, other: Any) -> sympy.Expr:
+        if isinstance(other, (np.ndarray, jax.Array)):
+            from ._arrays import as_expression
+
+            other = as_expression(other)
+        return plain(self, other)
+
+    return operator
+
+
 class ArrayOperators:
-    """Whole-array operators of a symbol: ``x[key]``, ``A @ x``, ``x.shape``."""
+    """Whole-array operators of a symbol: ``x[key]``, ``A @ x``, ``x.shape``, ``x * array``.
+
+    There is no ``__iter__``, which sympy would take for a container of expressions; Python iterates
+    by index.
+    """
 
     __slots__ = ()
     __array_ufunc__ = None  # numpy arrays defer to `__rmatmul__` and `__rmul__`
     _iterable = False  # sympy looks at what is iterable as a container of expressions
+
+    __add__, __radd__ = _with_arrays("__add__"), _with_arrays("__radd__")
+    __sub__, __rsub__ = _with_arrays("__sub__"), _with_arrays("__rsub__")
+    __mul__, __rmul__ = _with_arrays("__mul__"), _with_arrays("__rmul__")
+    __truediv__, __rtruediv__ = _with_arrays("__truediv__"), _with_arrays("__rtruediv__")
+    __pow__, __rpow__ = _with_arrays("__pow__"), _with_arrays("__rpow__")
 
     def __getitem__(self, key: Any) -> sympy.Expr:
         from ._arrays import index
@@ -38,12 +65,6 @@ class ArrayOperators:
         from ._arrays import matmul
 
         return matmul(other, self)
-
-    def __iter__(self):
-        shape = self.shape  # type: ignore[attr-defined]
-        if not shape:
-            raise TypeError(f"{self} is a scalar: it cannot be iterated over")
-        return (self[i] for i in range(shape[0]))
 
 
 class _UnknownClass(UndefinedFunction):

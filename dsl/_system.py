@@ -68,6 +68,10 @@ class System:
         set_field("name", name)
         set_field("origin", caller() if origin is None else origin)
 
+    def __reduce__(self) -> tuple:
+        fields = dict(self.initial), dict(self.values), dict(self.observed), self.name, self.origin
+        return _rebuild, (self.equations, *fields)
+
     @functools.cached_property
     def survey(self) -> Survey:
         """Every symbol in the equations, found in one walk."""
@@ -169,6 +173,14 @@ class System:
             "text/plain": str(self),
             "text/markdown": f"{self._repr_latex_()}\n\n{table}",
         }
+
+
+def _rebuild(
+    equations: Any, initial: dict, values: dict, observed: dict, name: str, origin: Origin
+) -> System:
+    return System(
+        *equations, initial=initial, values=values, observed=observed, name=name, origin=origin
+    )
 
 
 _HEADER = ("symbol", "kind", "value", "unit", "description")

@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "demo",
         help="fit and forecast hare and lynx, and write a report",
         description="Fits the Hudson's Bay records of hare and lynx with a mechanistic model, a "
-        "universal differential equation and neural ODEs, trained on the first 70 %% of the years "
+        "universal differential equation and neural ODEs, trained on the first 70 % of the years "
         "and judged on the rest. Prints tables, and writes pictures and a report.",
     )
     demo.add_argument(

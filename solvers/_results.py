@@ -7,41 +7,49 @@ from typing import Any
 import diffrax as dfx
 import jax
 import numpy as np
+from jax.core import Tracer
 
-from sciml.dsl import Fault, Model, ModelError, SolveError
+from sciml.dsl import Fault, Model, ModelError, SolveError, check_complete, name_of
 
 
 def is_traced(*trees: Any) -> bool:
     """Whether any leaf is a tracer: values are then not known yet."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
 
 
 def refuse_missing(model: Model) -> None:
     """Raises `ModelError` for every value that is missing or not finite."""
-    faults = []
     given = model.program.initial_expressions
-    for piece in model.states:
-        value = model.initial[piece.slice]
-        if piece.name in given or is_traced(value) or np.all(np.isfinite(value)):
-            continue
-        faults.append(
-            Fault(
-                f"The initial value of {piece.name} is missing or not a number.",
-                received=str(np.asarray(value).reshape(piece.shape)),
-                cure=f"give it where the system is declared or solved: initial={{{piece.name}: ...}}",
-            )
-        )
-    for name, value in model.parameters.items():
-        if not is_traced(value) and not np.all(np.isfinite(value)):
-            faults.append(
-                Fault(
-                    f"The parameter {name} has no value, or one that is not a number.",
-                    received=str(np.asarray(value)),
-                    cure=f"give it where the system is declared or solved: values={{{name}: ...}}",
-                )
-            )
+    initial = {s.name: s.name in given or _is_sound(model.initial[s.slice]) for s in model.states}
+    values = {name: _is_sound(value) for name, value in model.parameters.items()}
+    faults = check_complete(
+        model.system, given_initial=_sound(initial), given_values=_sound(values)
+    )
+    declared = {name_of(key) for key in model.system.initial}
+    for name in sorted(declared & (initial.keys() - _sound(initial))):
+        faults.append(_unsound(f"initial value of {name}", "initial", name))
+    missing = " ".join(fault.summary for fault in faults)
+    for name in values.keys() - _sound(values):
+        if f"The parameter {name} has no value." not in missing:
+            faults.append(_unsound(f"value of {name}", "values", name))
     if faults:
         raise ModelError(faults, model.system.name)
+
+
+def _sound(known: dict[str, bool]) -> set[str]:
+    return {name for name, good in known.items() if good}
+
+
+def _is_sound(value: Any) -> bool:
+    return is_traced(value) or bool(np.all(np.isfinite(value)))
+
+
+def _unsound(what: str, field: str, name: str) -> Fault:
+    return Fault(
+        f"The {what} is not finite.",
+        expected="finite numbers",
+        cure=f"give {field}={{{name}: ...}} numbers that are finite",
+    )
 
 
 def diagnose(model: Model, raw: dfx.Solution, last_t: Any, last_y: Any) -> SolveError | None:
@@ -61,7 +69,9 @@ def diagnose(model: Model, raw: dfx.Solution, last_t: Any, last_y: Any) -> Solve
     return SolveError(f"{head}: {reason}\n  cure: {cure}")
 
 
-_NO_NUMBER = "look for square roots, logarithms, powers and divisions whose argument leaves its range"
+_NO_NUMBER = (
+    "look for square roots, logarithms, powers and divisions whose argument leaves its range"
+)
 _LONG = (
     'if it is stiff, use solver="stiff"; if it is long or oscillates, raise max_steps; or loosen '
     "rtol and atol"

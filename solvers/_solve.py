@@ -90,31 +90,47 @@ def solve(
     adjoint = choose_adjoint(adjoint)
     dt0 = first_step(dt0, controller, model.dtype)
     what, dense = saving(saveat, model, t0, t1, adjoint, max_steps)
-    raw = integrate(model, t0, t1, dt0, what, dense, solver, controller, adjoint, max_steps)
-    ts, ys = _saved(model, raw, what, throw)
+    whole = _with_last_step(what, adjoint)
+    raw = integrate(model, t0, t1, dt0, whole, dense, solver, controller, adjoint, max_steps)
+    ts, ys = _saved(model, raw, whole is what, throw)
     return Solution(model, ts, ys, raw.interpolation, raw.stats, raw.result)
 
 
-def _saved(
-    model: Model, raw: dfx.Solution, what: dfx.SubSaveAt, throw: bool
-) -> tuple[Array, Array]:
-    """What was asked for, out of what was saved, which ends with the last step; or an error."""
-    ts, ys = raw.ts, raw.ys
-    assert ts is not None
-    asked = what.t1 or bool(what.steps)
+def _with_last_step(what: dfx.SubSaveAt, adjoint: dfx.AbstractAdjoint) -> dfx.SubSaveAt:
+    """The same, with the last step saved after it: it tells how the solve went.
+
+    Not with `BacksolveAdjoint`, which would integrate back over the empty interval between two
+    equal times.
+    """
+    if what.t1 or what.steps or isinstance(adjoint, dfx.BacksolveAdjoint):
+        return what
+    return eqx.tree_at(lambda w: w.t1, what, True)
+
+
+def _saved(model: Model, raw: dfx.Solution, asked: bool, throw: bool) -> tuple[Array, Array]:
+    """What was asked for, out of what was saved, or an error; `asked` for the last row too?"""
+    ts: Any = raw.ts
+    ys: Any = raw.ys
     if is_traced(ts, ys, raw.result):
         return _saved_traced(ts, ys, raw.result, asked, throw)
     reached = np.isfinite(ts)
     last = int(np.count_nonzero(reached)) - 1
-    if throw:
-        finite = np.all(np.isfinite(ys), axis=1)
-        worst = last if np.all(finite) else min(last, int(np.argmin(finite)))
-        if (error := diagnose(model, raw, ts[worst], ys[worst])) is not None:
-            raise error
+    if throw and (error := diagnose(model, raw, *_worst(model, raw, last))) is not None:
+        raise error
     if last < ts.size - 1:  # stopped early, or room was left for more steps
-        reached[last] = asked
+        reached[last] &= asked
         return jnp.asarray(np.asarray(ts)[reached]), jnp.asarray(np.asarray(ys)[reached])
     return (ts, ys) if asked else (ts[:-1], ys[:-1])
+
+
+def _worst(model: Model, raw: dfx.Solution, last: int) -> tuple[Any, Any]:
+    """The first saved time and state that are no numbers, or the last ones that were reached."""
+    if last < 0:
+        return raw.t0, model.state()
+    ts, ys = np.asarray(raw.ts), np.asarray(raw.ys)
+    finite = np.all(np.isfinite(ys[: last + 1]), axis=1)
+    row = last if np.all(finite) else int(np.argmin(finite))
+    return ts[row], ys[row]
 
 
 def _saved_traced(
@@ -154,12 +170,7 @@ def integrate(
     adjoint: Any,
     max_steps: int | None,
 ) -> dfx.Solution:
-    """One call of Diffrax, jitted; never raises: the result says how it went.
-
-    The last entry of ``ts`` and ``ys`` that is finite is the last step, whatever `what` asks for.
-    """
-    if not what.steps:
-        what = eqx.tree_at(lambda w: w.t1, what, True)
+    """One call of Diffrax, jitted; never raises: the result says how it went."""
     return dfx.diffeqsolve(
         dfx.ODETerm(Field(model.program)),
         solver,

@@ -198,9 +198,7 @@ class Fetch:
         constant = dict.fromkeys(item for item in items if batch.is_constant(item))
         fixed = Unit("given", list(constant), size=len(constant))
         rank = {item: position for position, item in enumerate(constant)}
-        places = [
-            (fixed, rank[i]) if i in constant else batch.grouping.source(i) for i in items
-        ]
+        places = [(fixed, rank[i]) if i in constant else batch.grouping.source(i) for i in items]
         if constant:
             fixed.name = batch.constants(tuple(constant))
         pool, positions = self._pool(places)

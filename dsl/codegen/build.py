@@ -9,37 +9,14 @@ from typing import Any
 import sympy
 from sympy.core.function import AppliedUndef
 from sympy.functions.elementary.piecewise import ExprCondPair
-from sympy.logic.boolalg import And, BooleanFalse, BooleanTrue, Not, Or
+from sympy.logic.boolalg import And, Boolean, Not, Or
 
-from .. import _arrays
+from .._arrays import ArrayNode, ConstantArray, SolveLinear
 from .._errors import DeclarationError
 from .._neural import NeuralCall
 from .._show import text
 from .graph import Graph
-
-# Functions of jax by the name of sympy's; `special.` is jax.scipy.special.
-_FUNCTIONS = {
-    "sin": "jnp.sin", "cos": "jnp.cos", "tan": "jnp.tan",
-    "asin": "jnp.arcsin", "acos": "jnp.arccos", "atan": "jnp.arctan", "atan2": "jnp.arctan2",
-    "sinh": "jnp.sinh", "cosh": "jnp.cosh", "tanh": "jnp.tanh",
-    "asinh": "jnp.arcsinh", "acosh": "jnp.arccosh", "atanh": "jnp.arctanh",
-    "exp": "jnp.exp", "log": "jnp.log", "Abs": "jnp.abs", "sign": "jnp.sign",
-    "floor": "jnp.floor", "ceiling": "jnp.ceil", "Mod": "jnp.mod", "Heaviside": "jnp.heaviside",
-    "erf": "special.erf", "erfc": "special.erfc", "erfinv": "special.erfinv",
-    "gamma": "special.gamma", "loggamma": "special.gammaln", "beta": "special.beta",
-    "zeta": "special.zeta", "Ei": "special.expi",
-}  # fmt: skip
-
-# Finite, with finite derivatives, for every argument: they need no guard in a branch not taken.
-_TOTAL = frozenset(
-    ("sin", "cos", "tanh", "atan", "asinh", "Abs", "sign", "floor", "ceiling", "Heaviside", "erf",
-     "erfc", "atan2")
-)  # fmt: skip
-
-_RECIPROCAL = {"cot": "tan", "sec": "cos", "csc": "sin", "coth": "tanh", "sech": "cosh", "csch": "sinh"}
-_INVERSE_RECIPROCAL = {
-    "acot": "atan", "asec": "acos", "acsc": "asin", "acoth": "atanh", "asech": "acosh", "acsch": "asinh"
-}  # fmt: skip
+from .rewrite import by_branches, has_singular, jax_function, may_be_singular, rewritten
 
 _RELATIONS = {
     sympy.StrictLessThan: "<", sympy.LessThan: "<=", sympy.StrictGreaterThan: ">",
@@ -71,7 +48,7 @@ class Builder:
             self._known[key] = known
         return known
 
-    def known(self, expression: sympy.Basic | str) -> int | None:
+    def known(self, expression: Any) -> int | None:
         """The node of an expression that was built already."""
         return self._known.get((expression, None))
 
@@ -79,7 +56,7 @@ class Builder:
         if e in self.leaves:
             return self.leaves[e]
         if e in self.definitions:
-            return self.build(self.definitions[e])
+            return self.build(self.definitions[e], guard)
         if e.is_Number:
             return self.graph.number(_float(e))
         if e.is_Add:
@@ -88,7 +65,7 @@ class Builder:
             return self._mul(e.args, guard)
         if e.is_Pow:
             return self._pow(e, guard)
-        if isinstance(e, (_arrays.ArrayNode, _arrays.ConstantArray)):
+        if isinstance(e, (ArrayNode, ConstantArray)):
             return self._array(e, guard)
         if isinstance(e, sympy.Piecewise):
             return self._piecewise(e, guard)
@@ -97,13 +74,8 @@ class Builder:
         if e.is_NumberSymbol:
             return self.graph.number(_float(e))
         if isinstance(e, (sympy.Max, sympy.Min)):
-            name = "jnp.maximum" if isinstance(e, sympy.Max) else "jnp.minimum"
-            numbers = [self.build(a, guard) for a in e.args]
-            result = numbers[0]
-            for other in numbers[1:]:
-                result = self.graph.add("function", result, other, static=name)
-            return result
-        if e.is_Relational or isinstance(e, (And, Or, Not, BooleanTrue, BooleanFalse)):
+            return self._extreme(e, guard)
+        if isinstance(e, Boolean) and not e.is_Symbol:
             return self._condition(e, guard)
         if isinstance(e, sympy.Function) and not isinstance(e, AppliedUndef):
             return self._function(e, guard)
@@ -111,7 +83,7 @@ class Builder:
 
     # -- arithmetic ----------------------------------------------------------------------------
 
-    def _add(self, e: sympy.Add, guard: int | None) -> int:
+    def _add(self, e: Any, guard: int | None) -> int:
         constant, varying = [], []
         for term in e.args:
             sign = 1
@@ -134,9 +106,11 @@ class Builder:
         numbers, signs = zip(*terms, strict=True)
         return self.graph.add("add", *numbers, static=signs)
 
-    def _mul(self, factors: tuple[sympy.Expr, ...], guard: int | None) -> int:
+    def _mul(self, factors: tuple[Any, ...], guard: int | None) -> int:
         """A product; factors that do not vary come first, as one factor of their own."""
-        parts: dict[tuple[bool, bool], list[int]] = {(c, d): [] for c in (True, False) for d in (True, False)}
+        parts: dict[tuple[bool, bool], list[int]] = {
+            (c, d): [] for c in (True, False) for d in (True, False)
+        }
         negative = False
         for factor in factors:
             if factor is sympy.S.NegativeOne:
@@ -192,11 +166,11 @@ class Builder:
             if value is not None:
                 return self.graph.number(value ** int(exponent))
             return number if exponent == 1 else self.graph.add("ipow", number, static=int(exponent))
-        if exponent.is_number and isinstance(base, sympy.Max) and sympy.S.Zero in base.args:
-            inside = sympy.Max(*(a for a in base.args if a != 0))  # 0**p has no finite slope
-            return self.build(sympy.Piecewise((inside**exponent, inside > 0), (0, True)), guard)
         if base.is_number and exponent.is_number:
             return self.graph.number(_float(e))
+        branches = by_branches(e)
+        if branches is not None:
+            return self.build(branches, guard)
         number = self._guarded(self.build(base, guard), guard)
         if exponent == sympy.S.Half:
             return self.graph.add("function", number, static="jnp.sqrt")
@@ -208,17 +182,15 @@ class Builder:
         name = type(e).__name__
         if e.is_number:
             return self.graph.number(_float(e))
-        if name in _RECIPROCAL:
-            return self.build(1 / getattr(sympy, _RECIPROCAL[name])(*e.args), guard)
-        if name in _INVERSE_RECIPROCAL:
-            return self.build(getattr(sympy, _INVERSE_RECIPROCAL[name])(1 / e.args[0]), guard)
-        rewritten = _rewrite(e)
-        if rewritten is not None:
-            return self.build(rewritten, guard)
-        jax_name, args = _jax_function(e)
+        simpler = rewritten(e)
+        if simpler is None:
+            simpler = by_branches(e)
+        if simpler is not None:
+            return self.build(simpler, guard)
+        jax_name, args = jax_function(e)
         safe = 2.0 if name == "acosh" else 0.5
         numbers = [self.build(a, guard) for a in args]
-        if name not in _TOTAL:
+        if may_be_singular(e):
             numbers = [self._guarded(n, guard, safe) for n in numbers]
         return self.graph.add("function", *numbers, static=jax_name)
 
@@ -245,12 +217,32 @@ class Builder:
             result = self.graph.add("where", condition, value, result)  # type: ignore[arg-type]
         return result
 
+    def _extreme(self, e: Any, guard: int | None) -> int:
+        """The largest or smallest; what may be singular is a branch, taken where it is that."""
+        largest = isinstance(e, sympy.Max)
+        singular = [a for a in e.args if has_singular(a)]
+        plain = [a for a in e.args if a not in singular]
+        name = "jnp.maximum" if largest else "jnp.minimum"
+        numbers = [self.build(a, guard) for a in plain]
+        result = numbers[0] if numbers else self.build(singular.pop(), guard)
+        for other in numbers[1:]:
+            result = self.graph.add("function", result, other, static=name)
+        for a in singular:
+            value = self.build(a, guard)
+            beyond = self.graph.add("compare", value, result, static="<" if largest else ">")
+            taken = self.graph.add("not", beyond)  # so that what is not a number is kept
+            value = self.build(a, self._and(guard, taken))
+            result = self.graph.add("where", taken, value, result)
+        return result
+
     def _and(self, a: int | None, b: int) -> int:
         return b if a is None else self.graph.add("and", a, b)
 
     def _condition(self, e: Any, guard: int | None) -> int:
         if e == sympy.true or e == sympy.false:
             return self.graph.add("truth", static=bool(e), shape=())
+        if not (e.is_Relational or isinstance(e, (And, Or, Not))):
+            return self._condition(e.to_nnf(simplify=False), guard)
         numbers = [self.build(a, guard) for a in e.args]
         if e.is_Relational:
             return self.graph.add("compare", *numbers, static=_RELATIONS[type(e)])
@@ -266,16 +258,19 @@ class Builder:
 
     def _array(self, e: Any, guard: int | None) -> int:
         graph, shape = self.graph, e.shape
-        if isinstance(e, _arrays.ConstantArray):
+        if isinstance(e, ConstantArray):
             if not shape:
                 return graph.number(float(e.array))
             return graph.add("table", static=graph.table(e.array), shape=shape)
+        pointwise = isinstance(e, NeuralCall) and e.network.pointwise
+        if guard is not None and graph.shapes[guard] and not pointwise:
+            guard = graph.add("any", guard, shape=())  # elements are not the branch's own here
         numbers = [self.build(a, guard) for a in e.operands]
         if isinstance(e, NeuralCall):
             network = e.network
             static = (network.name, e.convention, network.pointwise, e.single_output)
             return graph.add("call", *numbers, static=static, shape=shape)
-        if isinstance(e, _arrays.SolveLinear):
+        if isinstance(e, SolveLinear):
             return graph.add("solve", *numbers, shape=shape)
         return graph.add(type(e).__name__.lower(), *numbers, static=e.settings, shape=shape)
 
@@ -294,48 +289,3 @@ def _float(e: Any) -> float:
     if value.imag:
         raise DeclarationError(f"{text(e)} is complex; equations are real here")
     return value.real
-
-
-def _rewrite(e: Any) -> sympy.Expr | None:
-    """Functions that are expressions of others."""
-    name = type(e).__name__
-    if name == "uppergamma":
-        return sympy.gamma(e.args[0]) * _call("special.gammaincc", *e.args)
-    if name == "lowergamma":
-        return sympy.gamma(e.args[0]) * _call("special.gammainc", *e.args)
-    if name == "frac":
-        return e.args[0] - sympy.floor(e.args[0])
-    if name == "exp1" or (name == "expint" and e.args[0] == 1):
-        return -sympy.Ei(-e.args[-1])
-    return None
-
-
-class _JaxCall(sympy.Function):
-    """A function of jax by its name in the generated source."""
-
-
-def _call(name: str, *args: sympy.Expr) -> sympy.Expr:
-    return _JaxCall(_arrays.Static(name), *args)
-
-
-def _jax_function(e: Any) -> tuple[str, tuple]:
-    name = type(e).__name__
-    if isinstance(e, _JaxCall):
-        return e.args[0].value, e.args[1:]  # type: ignore[attr-defined]
-    if name == "polygamma" and e.args[0] == 0:
-        return "special.digamma", e.args[1:]
-    if name == "polygamma":
-        return "special.polygamma", e.args
-    if name == "besseli" and e.args[0] in (0, 1):
-        return f"special.i{e.args[0]}", e.args[1:]
-    if name == "besselj" and e.args[0].is_Integer and e.args[0] >= 0:
-        return f"special.bessel_jn({{0}}, v={e.args[0]})[{e.args[0]}]", e.args[1:]
-    if name == "sinc":
-        return "jnp.sinc", (e.args[0] / sympy.pi,)
-    if name in _FUNCTIONS:
-        return _FUNCTIONS[name], e.args
-    hint = "besseli of order 0 and 1" if name.startswith("bessel") else "sympy.sin, exp, erf, gamma"
-    raise DeclarationError(
-        f"{text(e)}: jax has no function {name} of these arguments (it has {hint}, and others); "
-        f"give it as a callable, sciml.forcing({name!r}, function)"
-    )

@@ -78,7 +78,7 @@ class Graph:
     def is_condition(self, number: int) -> bool:
         """Whether a node is true or false."""
         node = self.nodes[number]
-        return node.op in ("compare", "and", "or", "not", "truth")
+        return node.op in ("compare", "and", "or", "not", "truth", "any")
 
     def value(self, number: int) -> float | None:
         """The number that a node is, or None."""

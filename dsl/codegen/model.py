@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import sympy
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .._errors import DeclarationError
@@ -24,8 +24,9 @@ class Model(eqx.Module):
     """A compiled system.
 
     Fields: `parameters`, by name; `initial`, the initial state (not a number where the system gives
-    none, or an expression); `networks`, by name; `program`, everything static. All but the last are leaves: they can be
-    differentiated, batched and replaced. ``model.vector_field`` has Diffrax's signature.
+    none, or an expression); `networks`, by name; `program`, everything static. All but the last are
+    leaves: they can be differentiated, batched and replaced. ``model.vector_field`` has Diffrax's
+    signature.
     """
 
     parameters: dict[str, Array]
@@ -50,7 +51,7 @@ class Model(eqx.Module):
         return self.program.rhs.constants(self.parameters, self.dtype), self.networks
 
     def state(self) -> Float[Array, " state"]:
-        """The initial state: `initial`, and the system's expressions evaluated with the parameters."""
+        """The initial state: `initial`, and the system's expressions of parameters."""
         given = self.program.initial_expressions
         pieces = [s for s in self.program.states if s.name in given]
         y = self.initial
@@ -214,7 +215,7 @@ def _updated(kind: str, old: dict[str, Array], new: Mapping | None, dtype: Any) 
 
 
 def _as_array(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    if isinstance(value, jax.core.Tracer) or eqx.is_array(value):
+    if isinstance(value, Tracer) or eqx.is_array(value):
         value = jnp.asarray(value, dtype)
         if value.shape not in ((), shape):
             raise DeclarationError(_misfit(name, value.shape, shape))
@@ -225,7 +226,7 @@ def _as_array(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Arra
 def _numbers(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     """A given value as an array of the declared shape."""
     try:
-        array = np.asarray(float(value) if isinstance(value, sympy.Basic) else value, float)
+        array = np.asarray(value, float)
     except (TypeError, ValueError):
         raise DeclarationError(f"{name} is given {value!r}, which is no number") from None
     try:
@@ -249,8 +250,6 @@ def lower(declared: System, simplified: System, dtype: Any = None) -> Model:
     by_name = {name_of(k): v for k, v in program.fixed.items()}
     for p in program.parameters:
         value = by_name.get(p.name, getattr(p, "value", None))
-        if value is None:
-            value = getattr(p, "guess", None)
         value = jnp.nan if value is None else value
         parameters[p.name] = _as_array(p.name, value, getattr(p, "shape", ()), dtype)
     given = {name_of(k): v for k, v in simplified.initial.items()}
@@ -262,11 +261,9 @@ def lower(declared: System, simplified: System, dtype: Any = None) -> Model:
     return Model(parameters, jnp.asarray(initial, dtype), networks, program)
 
 
-_PROGRAMS: weakref.WeakKeyDictionary[System, Program] = weakref.WeakKeyDictionary()
-
-
 def _program(declared: System, simplified: System) -> Program:
-    if declared not in _PROGRAMS:
-        _PROGRAMS[declared] = Program(declared, simplified)
-    return _PROGRAMS[declared]
-
+    """The program of a system, made once, whatever the type of the leaves."""
+    kept = declared.__dict__
+    if "_program" not in kept:
+        kept["_program"] = Program(declared, simplified)
+    return kept["_program"]

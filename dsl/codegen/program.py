@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,10 +12,12 @@ import jax.scipy.special
 import numpy as np
 import sympy
 
+from .._arrays import constant, shape_of
 from .._neural import call_each, call_module
 from .._show import name_of
 from .._system import System
 from .build import Builder
+from .functions import bessel_j
 from .graph import Graph
 from .source import function_source
 from .write import Output
@@ -77,6 +79,7 @@ def _load(function: Function) -> tuple[Callable, Callable]:
     namespace: dict[str, Any] = {
         "jnp": jnp,
         "special": jax.scipy.special,
+        "bessel_j": bessel_j,
         "call": call_module,
         "call_each": call_each,
         "tables": function.tables,
@@ -94,7 +97,6 @@ class Program:
 
     def __init__(self, declared: System, system: System) -> None:
         self.declared, self.system = declared, system
-        orders = system.survey.orders
         self.states: list[State] = []
         offset = 0
         for symbol in system.survey.states:
@@ -103,19 +105,20 @@ class Program:
             self.states.append(piece)
             offset += piece.size
         self.size = offset
-        self.dependent, self.fixed = _split_values(system)
-        self.parameters = [p for p in system.parameters if p not in self.dependent]
-        self.definitions: dict[Any, Any] = dict(system.observed)
-        self.definitions.update({e.lhs: e.rhs for e in system.equations})
-        self.definitions.update(self.dependent)
+        self.dependent, self.fixed = _split_values(declared)
+        self.parameters = [p for p in declared.parameters if p not in self.dependent]
+        solved = {e.lhs: e.rhs for e in system.equations}
+        self.definitions: dict[Any, Any] = {
+            symbol: _in_shape_of(symbol, value)
+            for symbol, value in {**system.observed, **solved, **self.dependent}.items()
+        }
         self.rates = [sympy.Derivative(*_next_rate(s.symbol)) for s in self.states]
         self.initial_expressions = {
             name_of(k): v
             for k, v in system.initial.items()
             if isinstance(v, sympy.Expr) and not v.is_number
         }
-        self.trainable = frozenset(n.name for n in system.networks if n.trainable)
-        self.orders = orders
+        self.trainable = frozenset(n.name for n in declared.networks if n.trainable)
         self.rhs = self.function("vector_field", "Rates of the state.", self.rates, state=True)
         self._functions: dict[Any, Function] = {}
 
@@ -123,8 +126,12 @@ class Program:
     def key(self) -> Hashable:
         """What makes two programs interchangeable in compiled code."""
         states = tuple((s.name, s.offset, s.shape) for s in self.states)
-        initial = tuple(sorted((k, str(v)) for k, v in self.initial_expressions.items()))
-        observed = tuple((name_of(k), str(v)) for k, v in self.system.observed.items())
+        initial = (
+            tuple(self.initial_expressions),
+            self.observe(self.initial_expressions.values()).key,
+        )
+        derived = {**self.system.observed, **self.dependent}
+        observed = tuple(map(name_of, derived)), self.observe(derived.values()).key
         parameters = tuple(p.name for p in self.parameters)
         return self.rhs.key, states, initial, observed, parameters, self.trainable
 
@@ -141,7 +148,7 @@ class Program:
     def __repr__(self) -> str:
         return f"Program({self.declared.name or 'model'}, {self.size} states)"
 
-    def observe(self, expressions: Sequence[Any]) -> Function:
+    def observe(self, expressions: Iterable[Any]) -> Function:
         """The function that computes expressions of declared symbols; made once for each."""
         key = tuple(expressions)
         if key not in self._functions:
@@ -149,9 +156,7 @@ class Program:
             self._functions[key] = self.function("observed", doc, key, state=False)
         return self._functions[key]
 
-    def function(
-        self, name: str, doc: str, expressions: Sequence[Any], *, state: bool
-    ) -> Function:
+    def function(self, name: str, doc: str, expressions: Sequence[Any], *, state: bool) -> Function:
         """Generates a function of some expressions; with `state` it returns one flat vector."""
         graph = Graph()
         leaves: dict[Any, int] = {sympy.Symbol("t"): graph.add("time", shape=())}
@@ -189,6 +194,12 @@ def _split_values(system: System) -> tuple[dict[Any, sympy.Expr], dict[Any, Any]
         else:
             fixed[symbol] = value
     return dependent, fixed
+
+
+def _in_shape_of(symbol: Any, value: Any) -> Any:
+    """A definition, broadcast to the shape that its symbol was declared with."""
+    shape = () if isinstance(symbol, str) else shape_of(symbol)
+    return value if shape_of(value) == shape else value + constant(np.zeros(shape))
 
 
 def _next_rate(symbol: Any) -> tuple:

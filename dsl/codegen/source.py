@@ -28,7 +28,14 @@ def function_source(
     """
     names = Names()
     constants = _Constants(graph, labels, names)
-    writer = Writer(graph, names, labels, dtype="state.dtype", is_outside=graph.is_constant, outside=constants.single)
+    writer = Writer(
+        graph,
+        names,
+        labels,
+        dtype="state.dtype",
+        is_outside=graph.is_constant,
+        outside=constants.single,
+    )
     roots = [output.node for output in outputs]
     order = graph.reachable(roots)
     if sum(map(_is_scalar_algebra(graph), order)) > GROUP_ABOVE:

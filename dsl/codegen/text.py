@@ -30,6 +30,8 @@ def elementwise(op: str, static: Any, operands: Sequence[Text]) -> Text:
         return f"{wrap(operands[0], ATOM)}**{wrap(operands[1], ATOM)}", POWER
     texts = [text for text, _ in operands]
     if op == "function":
+        if "{" in static:
+            return static.format(*texts), ATOM
         return f"{static}({', '.join(texts)})", ATOM
     if op == "where":
         return f"jnp.where({', '.join(texts)})", ATOM
@@ -76,6 +78,8 @@ def array_operation(
         return _solve(_broadcast(texts, shapes, shape[1:]), shape[0])
     if op == "solvematrix":
         return f"jnp.linalg.solve({texts[0]}, {_broadcast(texts[1:], shapes[1:], shape)[0]})"
+    if op == "any":
+        return f"jnp.any({texts[0]})"
     if op == "call":
         return _call(static, texts, shapes)
     raise AssertionError(op)

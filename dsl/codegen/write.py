@@ -17,7 +17,7 @@ _NESTED = 16  # levels of nesting after which a value gets a name of its own
 
 RESERVED = frozenset(
     (*keyword.kwlist, "t", "state", "constants", "networks", "tables", "p", "dtype", "jnp",
-     "special", "functions", "call", "call_each")
+     "special", "bessel_j", "call", "call_each")
 )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import sympy
 from scipy.sparse import csr_array
@@ -26,7 +28,7 @@ def solve_for_highest(system: System) -> System:
     orders = survey.orders
     highest = {sympy.Derivative(x, (t, orders[x])): x for x in survey.unknowns if x in orders}
     solved: dict[sympy.Expr, Equation] = {}
-    rest: list[tuple[Equation, list[sympy.Expr]]] = []
+    rest: list[tuple[Equation, list[Any]]] = []
     for equation, rates in zip(system.equations, survey.rates, strict=True):
         tops = [r for r in rates if r in highest]
         if len(tops) == 1 and tops[0] not in solved:
@@ -86,10 +88,10 @@ def _solve_block(equations: list[Equation], tops: list[sympy.Expr]) -> list[symp
             return [contracted]
     marks = [sympy.Dummy(f"h{j}", real=True) for j in range(len(tops))]
     marking = dict(zip(tops, marks, strict=True))
-    erase = {mark: sympy.S.Zero for mark in marks}
+    erase = dict.fromkeys(marks, sympy.S.Zero)
     matrix, right = [], []
     for i, equation in enumerate(equations):
-        residual = (equation.lhs - equation.rhs).xreplace(marking)
+        residual: Any = (equation.lhs - equation.rhs).xreplace(marking)
         if any(node.has(*marks) for node in residual.atoms(ArrayNode)):
             raise _NotLinearError(i, tops[0])
         row = [residual.diff(mark) for mark in marks]
@@ -125,15 +127,16 @@ def _cramer(matrix: list[list], right: list) -> list[sympy.Expr]:
 
 def _solve_contraction(equation: Equation, top: sympy.Expr) -> sympy.Expr | None:
     """``c M @ D(x) + rest = 0`` for x; None if the equation is not of this form."""
-    terms = sympy.Add.make_args(sympy.expand_mul(equation.lhs - equation.rhs))
+    difference: Any = equation.lhs - equation.rhs
+    terms: tuple[Any, ...] = sympy.Add.make_args(sympy.expand_mul(difference))
     inside = [term for term in terms if term.has(top)]
     if len(inside) != 1:
         return None
-    products = [f for f in sympy.Mul.make_args(inside[0]) if isinstance(f, Matmul)]
+    products: list[Any] = [f for f in sympy.Mul.make_args(inside[0]) if isinstance(f, Matmul)]
     if len(products) != 1:
         return None
     (product,) = products
-    factor = inside[0] / product
+    factor: Any = inside[0] / product
     left, right = product.args
     if right != top or left.has(top) or factor.has(top):
         return None

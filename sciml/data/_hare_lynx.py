@@ -34,7 +34,7 @@ def hare_lynx() -> Table:
 
     Source: Howard, Modeling Basics (2009); used in Carpenter's Stan case study (2018).
     """
-    file = importlib.resources.files(__package__).joinpath("hare_lynx.csv")
+    file = importlib.resources.files("sciml.data").joinpath("hare_lynx.csv")
     return _parse(file.read_text(encoding="utf-8"), "hare_lynx.csv")
 
 
@@ -79,7 +79,7 @@ def _parse(text: str, name: str) -> Table:
     if len(values) < 2:
         raise _unexpected(name, f"the table has {len(values)} rows: it needs two or more")
     _refuse(name, rows[1:], values)
-    columns = dict(zip(PELTS, values.T, strict=True))
+    columns: dict[str, np.ndarray] = dict(zip(PELTS, values.T, strict=True))
     return Table(columns, _UNITS, comments[0] if comments else name)
 
 

@@ -18,7 +18,7 @@ _SHOWN = 8  # rows, where a table is printed
 class Table:
     """Measurements over time.
 
-    Fields: `columns`, by name, of equal length, the times first; `units`, by name; `source`, where
+    Fields: `columns`, by name, shape (time,), the times first; `units`, by name; `source`, where
     the numbers were published.
 
     Raises `DataError` for columns of unequal length.
@@ -29,7 +29,7 @@ class Table:
     (array([1., 2.]), 'm')
     """
 
-    columns: Mapping[str, Float[np.ndarray, " time"]]
+    columns: Mapping[str, Any]
     units: Mapping[str, str] = dataclasses.field(default_factory=dict)
     source: str = ""
 

@@ -124,7 +124,7 @@ class Errors:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One seed: the fit, its curves over all years (not a number where the solve failed), errors."""
+    """One seed: the fit, its curves over all years (NaN where the solve failed), and errors."""
 
     fit: sm.Fit
     years: Float[np.ndarray, " time"]
@@ -187,6 +187,7 @@ def fit_all_years(table: sm.data.Table, *, progress: bool = False) -> sm.Fit:
         columns(table, table.times[0]),
         key=jax.random.key(0),
         loss="lognormal",
+        pretrain=sm.Collocation(),
         progress=progress,
     )
 
@@ -241,3 +242,18 @@ def errors(predicted: np.ndarray, table: sm.data.Table, rows: np.ndarray) -> Err
     return Errors(
         float(np.sqrt(np.mean(logs**2))), float(np.sqrt(np.mean((predicted - seen) ** 2)))
     )
+
+
+def validate(contender: Contender, parts: Split, budget: Budget) -> dict[float, list[float]]:
+    """Log errors of forecasts inside the training years, by which everything was chosen.
+
+    The contender is trained up to 3, 4, 5 and 6 years before the last training year, and judged on
+    the rest of these years. Returns the errors of all seeds, by the last year trained on.
+    """
+    training = parts.training
+    found = {}
+    for held_out in (6, 5, 4, 3):
+        early = Split(training, parts.last - held_out)
+        runs = [train(contender, seed, early, budget) for seed in range(budget.seeds)]
+        found[early.last] = [run.forecast.log for run in runs]
+    return found

@@ -30,8 +30,8 @@ def draw_data(parts: Split) -> Figure:
     _shade(over, parts)
     for name in SPECIES:
         over.plot(table.times, table[name], "o-", ms=4, lw=1, color=_COLOURS[name], label=name)
-    over.set(xlabel="year", ylabel=_PELTS, ylim=(0, None), title="Pelts traded in each year")
-    over.legend(frameon=False, loc="upper center", ncols=2)
+    over.set(xlabel="year", ylabel=_PELTS, title="Pelts traded in each year")
+    _headroom(over, table)
     rows = parts.is_trained
     hare, lynx = table["hare"], table["lynx"]
     against.plot(hare, lynx, "-", lw=1, color="0.75", zorder=1)
@@ -69,10 +69,8 @@ def draw_all_years(fit: sm.Fit, parts: Split) -> Figure:
         over.plot(table.times, table[name], "o", ms=4, color=_COLOURS[name])
         gap = np.log(table[name] / curves[residuals, column])
         rest.plot(table.times, gap, "o-", ms=4, lw=0.8, color=_COLOURS[name], label=name)
-    over.set(
-        xlabel="year", ylabel=_PELTS, ylim=(0, None), title="Lotka-Volterra, fitted to every year"
-    )
-    over.legend(frameon=False, loc="upper center", ncols=2)
+    over.set(xlabel="year", ylabel=_PELTS, title="Lotka-Volterra, fitted to every year")
+    _headroom(over, table)
     rest.axhline(0, color="0.6", lw=0.8, zorder=0)
     rest.set(xlabel="year", ylabel="log of record over fit", title="What it leaves unexplained")
     return figure
@@ -92,39 +90,33 @@ def _panels(outcomes: tuple[Outcome, ...], parts: Split, part: str, span: tuple)
     """A row for each model, a column for each species; the curves of all seeds."""
     figure = _figure(9.6, 0.8 + 1.9 * len(outcomes))
     grid = figure.subplots(len(outcomes), 2, sharex=True, sharey="col", squeeze=False)
-    table, rows = parts.table, parts.is_trained
-    for outcome, (left, right) in zip(outcomes, grid, strict=True):
-        middle, low, high = outcome.spread(part, "log")
-        for column, (name, ax) in enumerate(zip(SPECIES, (left, right), strict=True)):
-            if part == "forecast":
-                _shade(ax, parts)
-            for run in outcome.runs:
-                shown = (run.years >= span[0]) & (run.years <= span[1])
-                bold = run is outcome.median
-                ax.plot(
-                    run.years[shown],
-                    run.curves[shown, column],
-                    color=_COLOURS[name],
-                    lw=1.8 if bold else 0.9,
-                    alpha=1 if bold else 0.55,
-                )
-            seen = table[name]
-            ax.plot(table.times[rows], seen[rows], "o", ms=3.5, color="0.2", zorder=3)
-            if part == "forecast":
-                ax.plot(
-                    table.times[~rows], seen[~rows], "o", ms=3.5, mfc="white", color="0.2", zorder=3
-                )
-            ax.set_ylim(0, 1.35 * seen.max())
-        left.set_title(outcome.contender.name, loc="left", fontweight="bold")
-        left.set_ylabel(_PELTS, fontsize=8)
-        right.set_title(
-            f"error {_short(middle)} ({_short(low)} to {_short(high)})", loc="right", fontsize=9
-        )
+    for outcome, row in zip(outcomes, grid, strict=True):
+        for column, ax in enumerate(row):
+            _panel(ax, outcome, parts, column, span)
+        middle, low, high = (_short(value) for value in outcome.spread(part, "log"))
+        row[0].set_title(outcome.contender.name, loc="left", fontweight="bold")
+        row[1].set_title(f"log error {middle} ({low} to {high})", loc="right", fontsize=9)
+        row[0].set_ylabel(_PELTS, fontsize=8)
     for name, ax in zip(SPECIES, grid[0], strict=True):
         ax.text(0.98, 0.86, name, transform=ax.transAxes, ha="right", color=_COLOURS[name])
     for ax in grid[-1]:
         ax.set_xlabel("year")
     return figure
+
+
+def _panel(ax: Any, outcome: Outcome, parts: Split, column: int, span: tuple) -> None:
+    """One species by one model over a span of years: the curves of all seeds, and the records."""
+    name = SPECIES[column]
+    years, seen, trained = parts.table.times, parts.table[name], parts.is_trained
+    if span[1] > parts.last:
+        _shade(ax, parts)
+        ax.plot(years[~trained], seen[~trained], "o", ms=3.5, mfc="white", color="0.2", zorder=3)
+    ax.plot(years[trained], seen[trained], "o", ms=3.5, color="0.2", zorder=3)
+    for run in outcome.runs:
+        shown = (run.years >= span[0]) & (run.years <= span[1])
+        line = _line(run is outcome.median)
+        ax.plot(run.years[shown], run.curves[shown, column], color=_COLOURS[name], **line)
+    ax.set_ylim(0, 1.35 * seen.max())
 
 
 def draw_interaction(known: Outcome, learned: Outcome, parts: Split) -> Figure:
@@ -167,15 +159,14 @@ def _along(ax: Any, symbol: Any, known: Outcome, learned: Outcome, parts: Split)
         for run in outcome.runs:
             values = evaluate(run.fit.model, symbol, states)
             bold = run is outcome.median
-            ax.plot(
-                table.times,
-                values,
-                color=colour,
-                lw=1.8 if bold else 0.9,
-                alpha=1 if bold else 0.5,
-                label=outcome.contender.name if bold else None,
-            )
+            label = outcome.contender.name if bold else None
+            ax.plot(table.times, values, color=colour, label=label, **_line(bold))
     ax.set(xlabel="year", ylabel=f"{_PELTS} a year", ylim=(0, None))
+
+
+def _line(bold: bool) -> dict[str, float]:
+    """How the curve of a seed is drawn: that of the median seed stands out."""
+    return {"lw": 1.8, "alpha": 1.0} if bold else {"lw": 0.9, "alpha": 0.55}
 
 
 def _surface(model: sm.Model, symbol: Any, table: sm.data.Table) -> tuple:
@@ -209,6 +200,12 @@ def _shade(ax: Any, parts: Split) -> None:
     """Shades the years that were not trained on."""
     last = parts.table.times[-1]
     ax.axvspan(parts.last + 0.5, last + 0.5, color=_SHADE, zorder=0, lw=0)
+
+
+def _headroom(ax: Any, table: sm.data.Table) -> None:
+    """Room above the curves, for the legend."""
+    ax.set_ylim(0, 1.25 * max(table[name].max() for name in SPECIES))
+    ax.legend(frameon=False, loc="upper center", ncols=2)
 
 
 def _short(value: float) -> str:

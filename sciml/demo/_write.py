@@ -22,19 +22,21 @@ def check_folder(folder: Path) -> None:
 
 
 def write_all(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """Writes files into a folder: all are complete beside it before the first one is moved there.
+    """Writes files into a folder: all are complete before the first one is moved to its place.
 
     Returns their paths. Other files in the folder are left alone.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        fresh = Path(scratch) / folder.name
+    there = folder.exists()
+    beside = folder if there else folder.absolute().parent
+    beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=beside, prefix=".sciml-demo-") as scratch:
+        fresh = Path(scratch) / "complete"
         fresh.mkdir()
         for name, content in files.items():
             (fresh / name).write_bytes(content)
-        if not folder.exists():
-            fresh.rename(folder)
-        else:
+        if there:
             for name in files:
                 os.replace(fresh / name, folder / name)
+        else:
+            fresh.rename(folder)
     return [folder / name for name in files]

@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,15 @@ from ._python import METHODS, python_source
 from ._stablehlo import archive
 
 _KINDS = ("both", "python", "stablehlo")
+_PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def export(
     model: System | Model,
     path: str | os.PathLike[str],
     *,
-    kind: Literal["both", "python", "stablehlo"] = "both",
-    method: Literal["tsit5", "rodas4"] = "tsit5",
+    kind: str = "both",
+    method: str = "tsit5",
     max_steps: int = 4096,
     platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
 ) -> tuple[Path, ...]:
@@ -48,9 +49,10 @@ def export(
     forward mode too); those of a solve are exact adjoints of its steps, and their memory is
     `max_steps` states.
 
-    Arguments: `path` without a suffix; `kind` of files; `method` of the solve, "tsit5" (explicit,
-    order 5) or "rodas4" (for stiff models, with a dense Jacobian); `max_steps` that a solve may
-    take; `platforms` that the archive can run on. A model may lack values of parameters or of
+    Arguments: `path` without a suffix; `kind` of files, "both", "python" or "stablehlo"; `method`
+    of the solve, "tsit5" (explicit, order 5) or "rodas4" (for stiff models, with a dense
+    Jacobian); `max_steps` that a solve may take; `platforms` that the archive can run on, some of
+    "cpu", "cuda", "rocm" and "tpu". A model may lack values of parameters or of
     unknowns: they are then marked as required.
 
     Returns the paths written. Nothing is written where something goes wrong.
@@ -93,8 +95,9 @@ def _check_choices(kind: str, method: str, max_steps: int, platforms: Sequence[s
         raise ExportError(f"method is one of {', '.join(map(repr, METHODS))}, not {method!r}")
     if max_steps < 1:
         raise ExportError(f"max_steps is 1 or more, not {max_steps}")
-    if isinstance(platforms, str) or not platforms:
-        raise ExportError(f'platforms are several names, ("cpu", "cuda"), not {platforms!r}')
+    if isinstance(platforms, str) or not platforms or not set(platforms) <= set(_PLATFORMS):
+        known = ", ".join(map(repr, _PLATFORMS))
+        raise ExportError(f"platforms are some of {known}, in a list or tuple, not {platforms!r}")
 
 
 def _base(path: str | os.PathLike[str]) -> Path:

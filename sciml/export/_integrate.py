@@ -99,7 +99,9 @@ def integrate(field, method, max_steps, t0, t1, y0, args, fixed, ts, rtol, atol,
         "steps": jnp.zeros((), jnp.int32),
         "saved": jnp.sum((due <= 0).astype(jnp.int32)).astype(jnp.int32),
         # at the start the rate counts for nothing but the derivative by time
-        "ys": jnp.where(since == 0, y0[None] + since * f0[None], jnp.nan),
+        "ys": jnp.where(
+            since == 0, y0[None] + since * jnp.where(jnp.isfinite(f0), f0, 0)[None], jnp.nan
+        ),
     }
     if record:
         start["record"] = {

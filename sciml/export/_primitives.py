@@ -89,6 +89,8 @@ def operation(
         return f"(({a} {sign} {b}) | {last})", ATOM
     if name in _FUNCTIONS:
         return f"{_FUNCTIONS[name]}({', '.join(texts)})", ATOM
+    if name == "round":
+        return f"lax.round({texts[0]}, lax.RoundingMethod.{params['rounding_method'].name})", ATOM
     if name in ("copy", "copy_p", "stop_gradient"):
         return pairs[0]
     for family in (_shaped, _indexed, _reduced):

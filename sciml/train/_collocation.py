@@ -21,6 +21,7 @@ from ._space import Space
 from ._strategies import Collocation
 
 _FINE = 4  # collocation points for each measurement
+_ENOUGH = 5  # measurements that a smoothing spline takes
 
 
 class Matching(eqx.Module):
@@ -67,8 +68,23 @@ def matching(
         np.stack([part[kind][chosen] for part, chosen in zip(parts, pick, strict=True)])
         for kind in range(3)
     )
-    arrays = (jnp.asarray(a, model.dtype) for a in (times, states, rates, typical_size(rates)))
-    return Matching(model, space, *arrays)
+    times, states, rates, scale = (
+        jnp.asarray(a, model.dtype) for a in (times, states, rates, typical_size(rates))
+    )
+    return Matching(model, space, times, states, rates, scale)
+
+
+def can_match(model: Model, data: Dataset) -> bool:
+    """Whether every unknown is measured, in each trajectory and often enough to be smoothed."""
+    trained = data.training.any(axis=1)
+    for piece in model.states:
+        symbol = piece.symbol.expr if isinstance(piece.symbol, sympy.Derivative) else piece.symbol
+        if str(symbol) not in data.observed:
+            return False
+        counts = np.sum(np.isfinite(data.trained(str(symbol))[trained]), axis=1)
+        if np.any(counts < _ENOUGH):
+            return False
+    return True
 
 
 def _smooth(
@@ -121,7 +137,7 @@ class _Curve:
         self.logarithms = logarithms
         self.start, self.end = times[0], times[-1]
         heights = np.log(heights) if logarithms else heights
-        if len(times) < 5:  # the least that make_smoothing_spline takes
+        if len(times) < _ENOUGH:
             self.spline: Any = CubicSpline(times, heights)
         else:
             self.spline = make_smoothing_spline(times, heights, lam=smoothing)

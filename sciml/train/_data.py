@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +52,7 @@ class Dataset:
         for label, values in self.observed.items():
             known = np.all(np.isfinite(values[row]), axis=tuple(range(1, values[row].ndim)))
             if known.any():
-                found[label] = values[row][np.argmax(known)]
+                found[label] = np.asarray(values[row][np.argmax(known)])
         return found
 
 
@@ -83,7 +82,9 @@ def read_data(model: Model, data: Any, validation: Any = None, t0: Any = None) -
     longest = max(len(table.times) for table in tables)
     real = np.stack([np.arange(longest) < len(table.times) for table in tables])
     times = np.stack([np.pad(t.times, (0, longest - len(t.times)), mode="edge") for t in tables])
-    observed = {k: np.stack([_column(t, k, e, longest) for t in tables]) for k, e in expressions.items()}
+    observed = {
+        k: np.stack([_column(t, k, e, longest) for t in tables]) for k, e in expressions.items()
+    }
     late = times > times[:, -1:] - fraction * (times[:, -1:] - times[:, :1])
     used = real & ~late if fraction else real
     used = used & (np.arange(len(tables)) < trained)[:, None]
@@ -98,15 +99,16 @@ def _starts(tables: list[Table], t0: Any) -> list[float | None]:
     """When the initial values of each trajectory hold, None where that is its first time."""
     if t0 is None:
         return [None] * len(tables)
-    given = list(t0) if isinstance(t0, Sequence | np.ndarray) else [t0] * len(tables)
-    if len(given) != len(tables):
-        raise DataError(
-            f"t0 has {len(given)} entries for {len(tables)} trajectories (those of validation too)"
-        )
+    given = list(t0) if isinstance(t0, list | tuple | np.ndarray) else [t0] * len(tables)
     try:
-        return [float(one) for one in given]
+        starts: list[float | None] = [float(one) for one in given]
     except (TypeError, ValueError):
         raise DataError(f"t0 is a number, or one for each trajectory, not {t0!r}") from None
+    if len(starts) != len(tables):
+        raise DataError(
+            f"t0 has {len(starts)} entries for {len(tables)} trajectories (those of validation too)"
+        )
+    return starts
 
 
 def _column(table: Table, label: str, expression: sympy.Expr, length: int) -> np.ndarray:

@@ -11,7 +11,13 @@ import optax
 from jaxtyping import Array
 
 from sciml.dsl import DeclarationError, Model, System, compile
-from sciml.solvers import choose_controller, choose_solver, choose_tolerances
+from sciml.solvers import (
+    choose_adjoint,
+    choose_controller,
+    choose_solver,
+    choose_tolerances,
+    first_step,
+)
 
 from ._data import read_data
 from ._loss import build_loss
@@ -20,7 +26,15 @@ from ._optimise import default_optimiser
 from ._result import Fit
 from ._space import build_space
 from ._strategies import Collocation, GrowingHorizon, MultipleShooting
-from ._train import Plan, choose_polish, pretrained, report, spread_starts, train
+from ._train import (
+    Plan,
+    choose_polish,
+    choose_pretraining,
+    pretrained,
+    report,
+    spread_starts,
+    train,
+)
 
 _FEW = 60  # free numbers up to which derivatives are taken in forward mode, and LM is the default
 
@@ -39,17 +53,18 @@ def fit(
     validation: Any = None,
     patience: int | None = None,
     steps: int | None = None,
-    learning_rate: float = 0.01,
+    learning_rate: float | None = None,
     optimiser: optax.GradientTransformation | None = None,
     polish: str | None = "auto",
     strategy: GrowingHorizon | MultipleShooting | None = None,
-    pretrain: Collocation | None = None,
+    pretrain: Collocation | str | None = "auto",
     starts: int = 1,
     spread: float = 0.3,
     solver: Any = None,
     rtol: float | None = None,
     atol: float | None = None,
     stepsize_controller: Any = None,
+    dt0: Any = None,
     adjoint: Any = None,
     max_steps: int | None = 4096,
     progress: bool = True,
@@ -77,15 +92,20 @@ def fit(
       validation: a fraction of the time span, held out at its end, or further data; the model that
         is best on it is returned. Initial values of further data are not trained.
       patience: steps without a better one (on the validation data, if any) before stopping.
-      steps, learning_rate, optimiser: of optax; by default 300 steps (1000 with networks) of Adam
-        with clipped gradients, the learning rate falling to a hundredth along a cosine.
-      polish: "lm" (Levenberg-Marquardt), "bfgs", None, or "auto": "lm" for least squares and
-        "bfgs" for other losses, where there are at most 60 free numbers and no network.
-      strategy, pretrain: `GrowingHorizon` or `MultipleShooting`; `Collocation`.
+      steps, learning_rate, optimiser: of optax; by default 300 steps of Adam (1000 with networks)
+        with clipped gradients, the learning rate falling from 0.01 (0.003 with networks) to a
+        hundredth of it along a cosine.
+      polish: "lm" (Levenberg-Marquardt; also worth trying for networks of a few hundred weights),
+        "bfgs", None, or "auto": "lm" for least squares and "bfgs" for other losses, where there are
+        at most 60 free numbers and no network.
+      strategy: `GrowingHorizon` or `MultipleShooting`, where plain descent gets stuck.
+      pretrain: `Collocation`, None, or "auto": collocation where there are networks and every
+        unknown is measured. It is kept where it betters the loss.
       starts, spread: how many starts, in parallel, and how far they are spread: by so much of the
         logarithm, of the size, or of the spread of a network's weights.
-      solver, rtol, atol, stepsize_controller, adjoint, max_steps: as for `solve`; by default
-        derivatives are taken forward for at most 60 free numbers, and backward for more.
+      solver, rtol, atol, stepsize_controller, dt0, adjoint, max_steps: as for `solve`; by default
+        derivatives are taken forward for at most 60 free numbers, and backward for more; with
+        networks rtol is 1e-4 and atol 1e-6.
       progress: whether a progress bar is shown.
 
     Returns a `Fit`. Bounds of parameters and of initial values are respected by transformation.
@@ -109,7 +129,11 @@ def fit(
     space, point = build_space(model, measured, free, initial)
     likelihood = build_loss(loss, measured, noise, model.dtype)
     size = sum(leaf.size for leaf in jax.tree.leaves(point))
+    if space.networks:  # whose training needs many solves more than their last digits
+        rtol, atol = 1e-4 if rtol is None else rtol, 1e-6 if atol is None else atol
     tolerances = choose_tolerances(rtol, atol, model.dtype)
+    controller = choose_controller(stepsize_controller, solver, *tolerances)
+    forward = adjoint is None and size <= _FEW
     objective = build_objective(
         model,
         measured,
@@ -117,12 +141,15 @@ def fit(
         likelihood=likelihood,
         penalty=penalty,
         solver=choose_solver(solver, tolerances[0]),
-        controller=choose_controller(stepsize_controller, solver, *tolerances),
-        adjoint=_choose_adjoint(adjoint, size),
+        controller=controller,
+        dt0=first_step(dt0, controller, model.dtype),
+        adjoint=dfx.ForwardMode() if forward else choose_adjoint(adjoint),
         max_steps=max_steps,
     )
     if steps is None:
         steps = 1000 if space.networks else 300
+    if learning_rate is None:
+        learning_rate = 0.003 if space.networks else 0.01
     plan = Plan(
         optimiser=default_optimiser(learning_rate, steps) if optimiser is None else optimiser,
         steps=steps,
@@ -132,10 +159,11 @@ def fit(
         progress=progress,
     )
     points = spread_starts(point, starts, spread, key)
-    if pretrain is not None:
-        points = pretrained(objective, measured, points, pretrain, learning_rate, progress)
+    collocation = choose_pretraining(pretrain, objective, measured)
+    if collocation is not None:
+        points = pretrained(objective, measured, points, collocation, progress)
     outcome = train(objective, measured, points, plan)
-    options = {"solver": solver, "rtol": rtol, "atol": atol, "max_steps": max_steps}
+    options = {"solver": solver, "rtol": rtol, "atol": atol, "max_steps": max_steps, "dt0": dt0}
     return report(
         objective,
         measured,
@@ -147,7 +175,7 @@ def fit(
 
 
 def _refuse(
-    *, starts: int, steps: int | None, patience: int | None, learning_rate: float
+    *, starts: int, steps: int | None, patience: int | None, learning_rate: float | None
 ) -> None:
     if starts < 1:
         raise DeclarationError(f"starts is 1 or more, not {starts}")
@@ -155,16 +183,5 @@ def _refuse(
         raise DeclarationError(f"steps is 0 or more, not {steps}")
     if patience is not None and patience < 1:
         raise DeclarationError(f"patience is 1 step or more, not {patience}")
-    if not learning_rate > 0:
+    if learning_rate is not None and not learning_rate > 0:
         raise DeclarationError(f"learning_rate is positive, not {learning_rate}")
-
-
-def _choose_adjoint(adjoint: Any, size: int) -> dfx.AbstractAdjoint:
-    if adjoint is None:
-        return dfx.ForwardMode() if size <= _FEW else dfx.RecursiveCheckpointAdjoint()
-    if not isinstance(adjoint, dfx.AbstractAdjoint):
-        raise DeclarationError(
-            "adjoint is one of Diffrax's, such as diffrax.RecursiveCheckpointAdjoint(), not "
-            f"{type(adjoint).__name__}"
-        )
-    return adjoint

@@ -173,7 +173,9 @@ def _noises(data: Dataset, noise: Any) -> dict[str, np.ndarray]:
         raise DeclarationError(f"noise: no standard deviation is given for {sorted(missing)[0]}")
     if surplus := set(given) - set(data.observed):
         known = ", ".join(data.observed)
-        raise DeclarationError(f"noise: {sorted(surplus)[0]} is not measured; the columns are {known}")
+        raise DeclarationError(
+            f"noise: {sorted(surplus)[0]} is not measured; the columns are {known}"
+        )
     found = {}
     for label, value in given.items():
         try:

@@ -40,9 +40,9 @@ class Look(eqx.Module):
 class Objective(eqx.Module):
     """The loss of a point of the space; a pytree, so that compiled code serves many fits.
 
-    Fields: the `model` that points are applied to; the data, as in `Dataset`; `space`, `likelihood`,
-    and the `function` that computes the measured quantities; the solver and its settings;
-    `segments` of multiple shooting, or None; `penalty`, a function of the model.
+    Fields: the `model` that points are applied to; the data, as in `Dataset`; `space`,
+    `likelihood` and the `function` that computes the measured quantities; the solver and its
+    settings; `segments` of multiple shooting, or None; `penalty`, a function of the model.
     """
 
     model: Model
@@ -57,6 +57,7 @@ class Objective(eqx.Module):
     segments: Segments | None
     solver: dfx.AbstractSolver
     controller: dfx.AbstractStepSizeController
+    dt0: Array | None
     adjoint: dfx.AbstractAdjoint
     function: Any = eqx.field(static=True)
     max_steps: int | None = eqx.field(static=True)
@@ -124,7 +125,7 @@ class Objective(eqx.Module):
             self.solver,
             t0,
             end,
-            None,
+            self.dt0,
             y0,
             args=model.constants(),
             saveat=dfx.SaveAt(ts=jnp.minimum(times, end)),
@@ -134,9 +135,7 @@ class Objective(eqx.Module):
             throw=False,
         ).ys  # type: ignore[return-value]
 
-    def _shoot(
-        self, model: Model, free: Array, row: Array, times: Array
-    ) -> tuple[Array, Array]:
+    def _shoot(self, model: Model, free: Array, row: Array, times: Array) -> tuple[Array, Array]:
         """States at the times from segments with free starts, and the scaled gaps between them."""
         assert self.segments is not None
         index = self.segments.index[row]
@@ -160,6 +159,7 @@ def build_objective(
     penalty: Callable | None,
     solver: dfx.AbstractSolver,
     controller: dfx.AbstractStepSizeController,
+    dt0: Array | None,
     adjoint: dfx.AbstractAdjoint,
     max_steps: int | None,
 ) -> Objective:
@@ -179,6 +179,7 @@ def build_objective(
         segments=None,
         solver=solver,
         controller=controller,
+        dt0=dt0,
         adjoint=adjoint,
         function=model.program.observe(tuple(data.expressions[k] for k in labels)),
         max_steps=max_steps,

@@ -34,7 +34,7 @@ class Trace:
 
 
 class Best(eqx.Module):
-    """The best point of each start (leading axis), with its losses; `score` is what was compared."""
+    """The best point of each start (leading axis) and its losses; `score` is what was compared."""
 
     point: PyTree
     score: Float[Array, " start"]

@@ -65,9 +65,8 @@ class Fit:
     def solve(self, t: Any = None, *, trajectory: int = 0, **options: Any) -> Solution:
         """Solves the fitted model over ``t = (t0, t1)``, by default the span of the data.
 
-        `trajectory` says whose initial values are used; further options are those of `solve`. Those
-        that it was trained with (solver, rtol, atol, stepsize_controller, max_steps) hold unless
-        given.
+        `trajectory` says whose initial values are used; further options are those of `solve`, by
+        default as in training (solver, rtol, atol, stepsize_controller, dt0, max_steps).
         """
         row = self._row(trajectory)
         model = self.model.replace(initial=self.initial[row])

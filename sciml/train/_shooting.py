@@ -30,9 +30,7 @@ class Segments(eqx.Module):
     scale: Float[Array, " state"]
 
 
-def cut(
-    model: Model, data: Dataset, strategy: MultipleShooting, scale: np.ndarray
-) -> Segments:
+def cut(model: Model, data: Dataset, strategy: MultipleShooting, scale: np.ndarray) -> Segments:
     """The segments of every trajectory, of nearly equally many times each.
 
     Raises `FitError` where a trajectory has too few times.

@@ -125,7 +125,7 @@ def build_space(
     states = {s.name: s for s in model.program.states}
     for name in names:
         if name in declared:
-            bounds, start = getattr(declared[name], "bounds", None), model.parameters[name]
+            bounds, start = getattr(declared[name], "bounds", None), _start(model, declared[name])
             _check_start(name, np.asarray(start), bounds)
             made = coordinate(bounds, np.asarray(start), 0.0, model.dtype)
             parameters[name], point["parameters"][name] = made
@@ -206,7 +206,9 @@ def _initial_values(model: Model, initial: Any, count: int) -> dict[str, np.ndar
         raise DeclarationError(
             f"initial has {len(tables)} entries for {count} trajectories (those of validation too)"
         )
-    rows = [{_label(k) if not isinstance(k, str) else k: v for k, v in one.items()} for one in tables]
+    rows = [
+        {_label(k) if not isinstance(k, str) else k: v for k, v in one.items()} for one in tables
+    ]
     for row in rows:
         if odd := set(rows[0]) ^ set(row):
             raise DeclarationError(
@@ -214,7 +216,9 @@ def _initial_values(model: Model, initial: Any, count: int) -> dict[str, np.ndar
                 "or for none to have it estimated"
             )
         for name in row:
-            model.replace(initial={name: row[name]})  # refuses what is no unknown, or has no such shape
+            model.replace(
+                initial={name: row[name]}
+            )  # refuses what is no unknown, or has no such shape
     found = {}
     for name in rows[0]:
         shape = np.shape(model.initial_value(name))
@@ -222,6 +226,15 @@ def _initial_values(model: Model, initial: Any, count: int) -> dict[str, np.ndar
         if not np.all(np.isfinite(found[name])):
             raise DeclarationError(f"initial: the values of {name} must be finite")
     return found
+
+
+def _start(model: Model, parameter: Any) -> Array:
+    """The value of a parameter, or else its guess."""
+    value = model.parameters[parameter.name]
+    guess = getattr(parameter, "guess", None)
+    if guess is None or np.all(np.isfinite(value)):
+        return value
+    return jnp.broadcast_to(jnp.asarray(guess, model.dtype), value.shape)
 
 
 def _check_start(name: str, start: np.ndarray, bounds: tuple[float, float] | None) -> None:

@@ -48,16 +48,22 @@ class MultipleShooting:
 class Collocation:
     """Pre-training without solving: the vector field is matched to the slopes of smoothed data.
 
-    `steps` of the optimiser; `smoothing`, the penalty of the smoothing spline (chosen by
+    `steps` and `learning_rate` of Adam; `smoothing`, the penalty of the smoothing spline (chosen by
     generalised cross-validation if None). Every unknown must be measured.
     Source: Varah (1982); Roesch, Rackauckas and Stumpf (2021).
 
-    Raises `DeclarationError` for fewer than one step, or a negative smoothing.
+    Raises `DeclarationError` for fewer than one step, a learning rate that is not positive, or a
+    negative smoothing.
     """
 
     steps: int = 500
+    learning_rate: float = 0.01
     smoothing: float | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or (self.smoothing is not None and not self.smoothing >= 0):
-            raise DeclarationError("collocation needs a step or more, and smoothing of 0 or more")
+        smooth = self.smoothing is None or self.smoothing >= 0
+        if self.steps < 1 or not self.learning_rate > 0 or not smooth:
+            raise DeclarationError(
+                "collocation needs a step or more, a positive learning rate, and smoothing of 0 or "
+                "more"
+            )

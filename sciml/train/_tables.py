@@ -64,9 +64,10 @@ class Table:
             raise self.error("the times must be finite: drop the rows without one")
         if len(times) < (2 if start is None else 1):
             raise self.error(f"there are too few times to fit to: {len(times)}")
-        steps = np.diff(times.astype(dtype))
-        if not np.all(steps > 0):
-            row = int(np.argmin(steps > 0)) + 1
+        rounded: Any = times.astype(dtype)
+        later = np.greater(rounded[1:], rounded[:-1])
+        if not np.all(later):
+            row = int(np.argmin(later)) + 1
             before, now = times[row - 1], times[row]
             cure = "sort the rows by time"
             if now == before:
@@ -88,7 +89,9 @@ class Table:
         if not data.columns.is_unique:
             raise self.error(f"two columns have the same name: {list(data.columns)}")
         labels = data.index
-        numbered = getattr(labels.dtype, "kind", "") in tuple("iuf") and type(labels).__name__ == "Index"
+        numbered = (
+            getattr(labels.dtype, "kind", "") in tuple("iuf") and type(labels).__name__ == "Index"
+        )
         usable = numbered if labels.name is None else labels.name in (t, *_TIME_NAMES)
         return {column: data[column] for column in data.columns}, labels if usable else None
 
@@ -101,7 +104,7 @@ class Table:
             )
         try:
             if isinstance(values, np.ma.MaskedArray):
-                array = values.astype(float).filled(np.nan)
+                array = np.ma.filled(values.astype(float), np.nan)
             elif type(values).__module__.startswith("pandas"):
                 array = np.array(values.to_numpy(dtype=float, na_value=np.nan))
             else:

@@ -16,10 +16,10 @@ from jaxtyping import Array, PyTree
 from sciml.dsl import DeclarationError, FitError, SolveError
 from sciml.solvers import solve
 
-from ._collocation import matching
+from ._collocation import can_match, matching
 from ._data import Dataset
 from ._loss import Custom, Likelihood
-from ._objective import Look, Objective, look, state_scale
+from ._objective import Look, Objective, look, look_at_all, state_scale
 from ._optimise import Trace, default_optimiser, descend
 from ._polish import polish
 from ._result import Estimate, Fit
@@ -77,7 +77,9 @@ def spread_starts(point: PyTree, starts: int, spread: float, key: Array) -> PyTr
     networks = len(jax.tree.leaves(point["networks"]))
     first = len(leaves) - networks - len(point["parameters"])  # leaves come in the order of keys
     moved = []
-    for number, (leaf, one) in enumerate(zip(leaves, jax.random.split(key, len(leaves)), strict=True)):
+    for number, (leaf, one) in enumerate(
+        zip(leaves, jax.random.split(key, len(leaves)), strict=True)
+    ):
         noise = jax.random.normal(one, (starts, *leaf.shape), leaf.dtype).at[0].set(0.0)
         weights = first <= number < first + networks
         size = np.std(np.asarray(leaf)) if weights and leaf.size > 1 else 1.0
@@ -85,26 +87,40 @@ def spread_starts(point: PyTree, starts: int, spread: float, key: Array) -> PyTr
     return jax.tree.unflatten(structure, moved)
 
 
+def choose_pretraining(
+    pretrain: Collocation | str | None, objective: Objective, data: Dataset
+) -> Collocation | None:
+    """The pre-training for an option of `fit`."""
+    if pretrain == "auto":
+        wanted = bool(objective.space.networks) and can_match(objective.model, data)
+        return Collocation() if wanted else None
+    if pretrain is not None and not isinstance(pretrain, Collocation):
+        raise DeclarationError(f'pretrain is Collocation(), "auto" or None, not {pretrain!r}')
+    return pretrain
+
+
 def pretrained(
-    objective: Objective,
-    data: Dataset,
-    points: PyTree,
-    strategy: Collocation,
-    learning_rate: float,
-    progress: bool,
+    objective: Objective, data: Dataset, points: PyTree, strategy: Collocation, progress: bool
 ) -> PyTree:
-    """The starts after derivative matching; those that it could not better stay."""
+    """The starts after derivative matching, where that betters the loss."""
     kind = objective.likelihood
     logarithms = isinstance(kind, Likelihood) and kind.kind == "lognormal"
     best, _ = descend(
         matching(objective.model, data, objective.space, strategy, logarithms),
         points,
-        optimiser=default_optimiser(learning_rate, strategy.steps),
+        optimiser=default_optimiser(strategy.learning_rate, strategy.steps),
         steps=strategy.steps,
         progress=progress,
         label="collocation",
     )
-    return best.point
+    whole = jnp.ones((), objective.times.dtype)
+    before, after = (look_at_all(objective, p, whole).loss for p in (points, best.point))
+    better = np.asarray(after) < np.nan_to_num(np.asarray(before), nan=np.inf)
+
+    def pick(new: Array, old: Array) -> Array:
+        return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(pick, best.point, points)
 
 
 def train(objective: Objective, data: Dataset, points: PyTree, plan: Plan) -> Outcome:
@@ -134,7 +150,8 @@ def train(objective: Objective, data: Dataset, points: PyTree, plan: Plan) -> Ou
     scores = np.array([_score(objective, seen) for _, seen in found])
     if not np.any(np.isfinite(scores)):
         raise FitError(
-            f"the fit has no finite loss over whole trajectories: {_why(objective, points)}; {_CURE}"
+            "the fit has no finite loss over whole trajectories: "
+            f"{_why(objective, points)}; {_CURE}"
         )
     point, seen = found[int(np.argmin(scores))]
     return Outcome(point, float(seen.loss), float(seen.validation), losses, trace)
@@ -202,12 +219,15 @@ def _why(objective: Objective, points: PyTree) -> str:
                 span,
                 solver=objective.solver,
                 stepsize_controller=objective.controller,
+                dt0=objective.dt0,
                 max_steps=objective.max_steps,
             )
         except SolveError as error:
             return f"at the start, {error}"
     if isinstance(objective.likelihood, Custom):
-        return "the loss function returns no finite number (use jnp.nanmean: missing entries are NaN)"
+        return (
+            "the loss function returns no finite number (use jnp.nanmean: missing entries are NaN)"
+        )
     return "the predictions are finite at the start, their loss or its slope is not"
 
 

@@ -6,8 +6,8 @@ import pytest
 import sympy
 from sympy.physics.mechanics import (
     KanesMethod,
-    Lagrangian,
     LagrangesMethod,
+    Lagrangian,
     Particle,
     Point,
     ReferenceFrame,

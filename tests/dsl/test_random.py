@@ -33,7 +33,17 @@ STATE = {
 }
 TIME = 0.6
 
-LEAVES = [*X, *(Q[i] for i in range(3)), M[0, 1], M[1, 0], A, B, *(C[i] for i in range(4)), E[1, 2], t]
+LEAVES = [
+    *X,
+    *(Q[i] for i in range(3)),
+    M[0, 1],
+    M[1, 0],
+    A,
+    B,
+    *(C[i] for i in range(4)),
+    E[1, 2],
+    t,
+]
 NUMBERS = st.one_of(
     st.integers(-3, 3).map(sympy.Integer),
     st.sampled_from([sympy.Rational(1, 3), sympy.Rational(-5, 2), sympy.pi, sympy.sqrt(2)]),
@@ -92,7 +102,9 @@ def number_of(e, values):
         return float(e)
     if isinstance(e, sympy.Piecewise):
         for value, condition in e.args:
-            if condition == True or bool(condition.func(*(number_of(a, values) for a in condition.args))):  # noqa: E712, E501
+            if condition is sympy.true or bool(
+                condition.func(*(number_of(a, values) for a in condition.args))
+            ):
                 return number_of(value, values)
     name = type(e).__name__
     if name == "NeuralCall":

@@ -1,5 +1,7 @@
 """The verb `plot`."""
 
+import inspect
+
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
@@ -57,4 +59,4 @@ def test_a_fit_is_drawn_with_its_measurements():
 
 def test_what_is_neither_a_solution_nor_a_fit_is_refused_with_a_cure():
     with pytest.raises(sm.DeclarationError, match="not System: solve the model first"):
-        sm.plot(model.system)
+        inspect.unwrap(sm.plot)(model.system)  # beartype, which is here in tests only, refuses it

@@ -1,4 +1,4 @@
-"""Options that cannot be taken are refused in the user's words; defaults are chosen by the table."""
+"""Options that cannot be taken are refused in the user's words; defaults follow the table."""
 
 from __future__ import annotations
 

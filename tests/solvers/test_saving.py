@@ -41,11 +41,8 @@ def test_times_are_saved_as_given_without_dense_output(times):
 @pytest.mark.parametrize(
     ("saveat", "ts"),
     [
-        (dfx.SaveAt(t1=True), [2]),
-        (dfx.SaveAt(t0=True), [0]),
         (dfx.SaveAt(t0=True, t1=True), [0, 2]),
         (dfx.SaveAt(t0=True, ts=[0.5, 2.0]), [0, 0.5, 2]),
-        (dfx.SaveAt(ts=[0.5], t1=True), [0.5, 2]),
     ],
 )
 def test_diffraxs_saveat_is_taken_as_it_is(saveat, ts):

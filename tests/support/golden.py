@@ -28,10 +28,11 @@ def eq(line: int, lhs: object, rhs: object = 0) -> Equation:
 
 
 def message(call: Callable[[], object]) -> str:
-    """The class and the text of the error that a call raises."""
+    """The class, the first public one, and the text of the error that a call raises."""
     with pytest.raises(SciMLError) as caught:
         call()
-    return f"{type(caught.value).__name__}: {caught.value}\n"
+    public = (c.__name__ for c in type(caught.value).__mro__ if not c.__name__.startswith("_"))
+    return f"{next(public)}: {caught.value}\n"
 
 
 def agrees(case: str, text: str) -> None:

@@ -122,6 +122,7 @@ def folder(tmp_path_factory, models):
             "y": model.state().tolist(),
             "parameters": {key: (1.1 * value).tolist() for key, value in model.parameters.items()},
             "ts": np.linspace(0, end, 5).tolist(),
+            "solve": name != "many",
             "sensitivities": name == "lotka_volterra",
         }
     (folder / "models.json").write_text(json.dumps(cases))
@@ -146,7 +147,12 @@ def alone(folder, tmp_path_factory):
     script = Path(__file__).with_name("alone.py")
     done = subprocess.run(
         [sys.executable, "-S", "-P", str(script), str(folder)],
-        env={"JAX_PLATFORMS": "cpu", "PATH": os.environ["PATH"], "PYTHONPATH": str(bare)},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(bare),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # quicker
+        },
         cwd=bare,
         capture_output=True,
         text=True,
@@ -207,7 +213,7 @@ def reference(model, case, **settings):
     ).y.T
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "many"])
 def test_a_solve_agrees_with_scipy(name, alone, models, cases):
     model, _, _ = given(models[name], cases[name])
     stiff = {"method": "Radau", "rtol": 1e-9, "atol": 1e-12}
