@@ -80,7 +80,7 @@ def by_branches(e: Any) -> sympy.Expr | None:
     if not isinstance(inner, (sympy.Max, sympy.Min, Piecewise)) or not may_be_singular(e):
         return None
     if isinstance(inner, Piecewise):
-        branches = [(value, condition) for value, condition in inner.args]
+        branches: list[Any] = [tuple(pair.args) for pair in inner.args]
     else:
         number = next((a for a in inner.args if a.is_number), None)
         if number is None:

@@ -114,7 +114,7 @@ def _solve_block(equations: list[Equation], tops: list[sympy.Expr]) -> list[symp
 
 def _cramer(matrix: list[list], right: list) -> list[sympy.Expr]:
     size = len(right)
-    whole = sympy.Matrix(matrix)
+    whole: Any = sympy.Matrix(matrix)
     determinant = whole.det(method="berkowitz")
     solutions = []
     for j in range(size):

@@ -37,9 +37,9 @@ class Best(eqx.Module):
     """The best point of each start (leading axis) and its losses; `score` is what was compared."""
 
     point: PyTree
-    score: Float[Array, " start"]
-    loss: Float[Array, " start"]
-    validation: Float[Array, " start"]
+    score: Float[Array, "*start"]
+    loss: Float[Array, "*start"]
+    validation: Float[Array, "*start"]
 
 
 class _Carry(eqx.Module):
@@ -47,7 +47,7 @@ class _Carry(eqx.Module):
     state: PyTree  # of the optimiser
     best: Best
     since: Int[Array, " start"]  # steps since the best point
-    shrink: Float[Array, " start"]  # of the updates: halved when a step fails
+    shrink: Float[Array, "*start"]  # of the updates: halved when a step fails
 
 
 @functools.lru_cache(maxsize=64)

@@ -69,8 +69,8 @@ def test_every_missing_value_is_named_at_once():
         sm.solve(holes, t=(0, 1))
     message = str(caught.value)
     assert "3 faults" in message
-    assert "The initial value of x is missing or not a number" in message
-    assert "The parameter c has no value" in message
+    assert "The initial value of x is not finite" in message
+    assert "The value of c is not finite" in message
     assert "values={d: ...}" in message
 
 
