@@ -46,7 +46,7 @@ class _Carry(eqx.Module):
     point: PyTree
     state: PyTree  # of the optimiser
     best: Best
-    since: Int[Array, " start"]  # steps since the best point
+    since: Int[Array, "*start"]  # steps since the best point
     shrink: Float[Array, "*start"]  # of the updates: halved when a step fails
 
 
