@@ -16,7 +16,6 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
-    "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
@@ -65,13 +64,24 @@ def copy_mathjax(app: Sphinx, failure: Exception | None) -> None:
         copy_asset(source / part, folder)
 
 
-def name_sections(_app, _what, _name, _object, _options, lines: list[str]) -> None:
-    """The docstrings say "Arguments" above a list; napoleon knows it as "Args:"."""
-    for number, line in enumerate(lines[:-1]):
-        if line.rstrip(":") == "Arguments" and lines[number + 1].startswith("  "):
-            lines[number] = "Args:"
+def list_arguments(_app, _what, _name, _object, _options, lines: list[str]) -> None:
+    """Makes a list of the lines below "Arguments" in a docstring, several names to an item."""
+    written, inside = [], False
+    for line in lines:
+        if line.rstrip(":") == "Arguments":
+            inside = True
+            written += ["**Arguments**", ""]
+        elif inside and line.startswith("  "):
+            names, colon, text = line.strip().partition(": ")
+            item = not line.startswith("   ") and colon
+            shown = ", ".join(f"``{name}``" for name in names.split(", "))
+            written.append(f"- {shown}: {text}" if item else line[2:])
+        else:
+            inside = inside and not line
+            written.append(line)
+    lines[:] = written
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("autodoc-process-docstring", name_sections, priority=400)  # napoleon's is 500
+    app.connect("autodoc-process-docstring", list_arguments)
     app.connect("build-finished", copy_mathjax)

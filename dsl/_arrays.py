@@ -269,7 +269,7 @@ class Concatenate(_Named):
 
 
 class SolveLinear(_Named):
-    """The solution of a small dense linear system whose entries are scalar expressions.
+    """The solution of a small dense linear system; where entries have a shape, at each element.
 
     Operands: the k x k matrix row by row, then the k right-hand sides. Made by the compiler where
     equations are coupled through their highest derivatives, as with a mass matrix.
@@ -280,7 +280,7 @@ class SolveLinear(_Named):
     def __new__(cls, *operands: sympy.Expr) -> SolveLinear:
         self = super().__new__(cls, *operands)
         k = int((np.sqrt(4 * len(operands) + 1) - 1) / 2)
-        self.shape = (k,)
+        self.shape = (k, *np.broadcast_shapes(*(shape_of(a) for a in operands)))
         return self
 
     def rate(self, symbol: sympy.Expr) -> sympy.Expr:
@@ -295,16 +295,16 @@ class SolveLinear(_Named):
 
 
 class SolveMatrix(_Named):
-    """The solution x of ``A @ x = b`` for a square matrix expression A and a vector b."""
+    """The solution x of ``A @ x = b`` for a square matrix A and a vector or matrix b."""
 
     label = "solve"
 
     def __new__(cls, matrix: sympy.Expr, right: sympy.Expr) -> SolveMatrix:
         self = super().__new__(cls, matrix, right)
         shape = shape_of(matrix)
-        if len(shape) != 2 or shape[0] != shape[1] or shape_of(right) not in ((), shape[:1]):
+        if len(shape) != 2 or shape[0] != shape[1] or shape_of(right)[:1] != shape[:1]:
             raise ShapeError(f"{self}: a square matrix is needed, not shape {shape}")
-        self.shape = shape[:1]
+        self.shape = shape_of(right)
         return self
 
     def rate(self, symbol: sympy.Expr) -> sympy.Expr:

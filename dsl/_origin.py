@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import sys
 import types
 from pathlib import Path
 
 _PACKAGE = tuple({str(Path(__file__).parent), str(Path(__file__).resolve().parent)})
-_INTERNAL = (*_PACKAGE, *(str(Path(p).parent / "sciml") for p in _PACKAGE))
+_INTERNAL = tuple(
+    str(folder) + os.sep for p in _PACKAGE for folder in (p, Path(p).parent / "sciml")
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +58,8 @@ def _cell(file: str) -> int | None:
 
 def _shorten(file: str) -> str:
     """The path relative to the working directory, where the file lies below it."""
-    path = Path(file)
     try:
-        return str(path.relative_to(Path.cwd()))
-    except (ValueError, OSError):
+        here = os.getcwd() + os.sep
+    except OSError:  # the directory is gone
         return file
+    return file.removeprefix(here)

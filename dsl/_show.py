@@ -68,6 +68,10 @@ class _Latex(LatexPrinter):
         return super()._print_Float(sympy.Float(float(f"{float(expr):.6g}"), 6))
 
 
+_LATEX = _Latex({"mul_symbol": r" \, "})
+_LATEX._settings["mul_symbol_latex_numbers"] = r" \cdot "
+
+
 def text(expression: Any) -> str:
     """An expression as the user would write it: ``a*x - D(y)``."""
     return _Text().doprint(expression)
@@ -75,7 +79,7 @@ def text(expression: Any) -> str:
 
 def latex(expression: Any) -> str:
     """An expression as LaTeX, with dots for rates."""
-    return _Latex().doprint(expression)
+    return _LATEX.doprint(expression)
 
 
 def name_of(symbol: Any) -> str:
@@ -127,9 +131,9 @@ def _filled(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[s
 
 
 def aligned(lines: Iterable[tuple[Any, str, Any]]) -> str:
-    """Lines ``(left, sign, right)`` as one displayed formula; the first ones of very many."""
+    """Lines ``(left, sign, right)`` as LaTeX, aligned at the signs; the first ones of very many."""
     lines = iter(lines)
     shown = [rf"{latex(a)} &{sign} {latex(b)}" for a, sign, b in itertools.islice(lines, _MOST)]
     if rest := sum(1 for _ in lines):
         shown.append(rf"&\;\;\vdots \quad \text{{({rest} more)}}")
-    return r"$$\begin{aligned}" + r" \\ ".join(shown) + r"\end{aligned}$$"
+    return r"\begin{aligned}" + r" \\ ".join(shown) + r"\end{aligned}"

@@ -163,9 +163,12 @@ class System:
         return rows
 
     def _repr_latex_(self) -> str:
-        rows = [(e.lhs, "=", e.rhs) for e in self.equations]
+        equations = aligned((e.lhs, "=", e.rhs) for e in self.equations)
+        if not self.observed:
+            return f"$${equations}$$"
         named = {sympy.Symbol(k) if isinstance(k, str) else k: v for k, v in self.observed.items()}
-        return aligned(rows + [(k, ":=", v) for k, v in named.items()])
+        definitions = aligned((k, ":=", v) for k, v in named.items())
+        return rf"$$\begin{{gathered}}{equations} \\ {definitions}\end{{gathered}}$$"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         table = table_html(_HEADER, self._rows(text))
@@ -192,7 +195,8 @@ class Survey:
     `unknowns`, `parameters`, `undeclared` (plain symbols without a value) and `networks` map each
     to the first equation that names it, or else to the field and key, ``("observed", z)``. `orders`
     gives for each unknown the highest derivative in the equations; `rates`, per equation, the
-    derivatives in it, `mentions` the unknowns, and `sides` the unknowns on either side.
+    derivatives in it (`right_rates` on its right side), `mentions` the unknowns, and `sides` the
+    unknowns on either side; `highest` for each unknown that derivative.
     `other_rates` are derivatives by something else than time, or of something else than an
     unknown. `has_arrays` says whether anything has a shape.
     """
@@ -204,6 +208,8 @@ class Survey:
         self.networks: dict[Neural, Any] = {}
         self.orders: dict[Any, int] = {}
         self.rates: list[set[sympy.Derivative]] = []
+        self.right_rates: list[set[sympy.Derivative]] = []
+        self.highest: dict[Any, sympy.Derivative] = {}
         self.mentions: list[set[Any]] = []
         self.sides: list[tuple[set[Any], set[Any]]] = []
         self.has_arrays = False
@@ -217,14 +223,18 @@ class Survey:
             rates: set[sympy.Derivative] = set()
             on_left: set[Any] = set()
             on_right: set[Any] = set()
+            on_right_rates: set[sympy.Derivative] = set()
             self._walk(equation.lhs, equation, rates, on_left)
-            self._walk(equation.rhs, equation, rates, on_right)
+            self._walk(equation.rhs, equation, on_right_rates, on_right)
+            rates |= on_right_rates
             self.rates.append(rates)
+            self.right_rates.append(on_right_rates)
             self.sides.append((on_left, on_right))
             self.mentions.append(on_left | on_right)
             for rate in rates:
                 order = int(rate.derivative_count)
-                self.orders[rate.expr] = max(self.orders.get(rate.expr, 0), order)
+                if order > self.orders.get(rate.expr, 0):
+                    self.orders[rate.expr], self.highest[rate.expr] = order, rate
         for field in ("observed", "initial", "values"):
             for key, value in getattr(system, field).items():
                 if isinstance(value, sympy.Expr) and not value.is_number:

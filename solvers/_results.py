@@ -20,8 +20,11 @@ def is_traced(*trees: Any) -> bool:
 def refuse_missing(model: Model) -> None:
     """Raises `ModelError` for every value that is missing or not finite."""
     given = model.program.initial_expressions
-    initial = {s.name: s.name in given or _is_sound(model.initial[s.slice]) for s in model.states}
+    start = model.initial if is_traced(model.initial) else np.asarray(model.initial)
+    initial = {s.name: s.name in given or _is_sound(start[s.slice]) for s in model.states}
     values = {name: _is_sound(value) for name, value in model.parameters.items()}
+    if all(initial.values()) and all(values.values()):
+        return
     faults = check_complete(
         model.system, given_initial=_sound(initial), given_values=_sound(values)
     )

@@ -255,24 +255,24 @@ _SAVE_STATE = dfx.SubSaveAt(t1=True).fn
 
 def _times(saveat: Any, t0: Array, t1: Array, dtype: Any) -> Array:
     """Checked times to save at."""
+    if is_traced(saveat, t0, t1):
+        return jnp.asarray(saveat, dtype)
     try:
-        times = jnp.asarray(saveat, dtype)
+        times = np.asarray(saveat, dtype)
     except (TypeError, ValueError):
-        times = jnp.asarray(jnp.nan, dtype)
-    if is_traced(times, t0, t1):
-        return times
+        times = np.asarray(np.nan)
     if times.ndim != 1 or times.size == 0 or not np.all(np.isfinite(times)):
         raise DeclarationError(
             f"saveat is a list of finite times, [0, 0.5, 1], or a diffrax.SaveAt, not {saveat!r}"
         )
     if np.any(np.diff(times) < 0):
         raise DeclarationError("saveat: the times must be in increasing order")
-    if times[0] < t0 or times[-1] > t1:
+    start, end = float(t0), float(t1)
+    if times[0] < start or times[-1] > end:
         raise DeclarationError(
-            f"saveat: times from {float(times[0]):g} to {float(times[-1]):g} lie outside "
-            f"t = ({float(t0):g}, {float(t1):g})"
+            f"saveat: times from {times[0]:g} to {times[-1]:g} lie outside t = ({start:g}, {end:g})"
         )
-    return times
+    return jnp.asarray(times)
 
 
 def _unit_grid(points: int, dtype: Any) -> Array:

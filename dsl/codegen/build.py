@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import sympy
+from mpmath.libmp import to_float
 from sympy.core.function import AppliedUndef
 from sympy.functions.elementary.piecewise import ExprCondPair
 from sympy.logic.boolalg import And, Boolean, Not, Or
 
-from .._arrays import ArrayNode, ConstantArray, SolveLinear
+from .._arrays import ArrayNode, ConstantArray, SolveLinear, SolveMatrix
 from .._errors import DeclarationError
 from .._neural import NeuralCall
 from .._show import text
@@ -41,6 +42,8 @@ class Builder:
 
     def build(self, expression: Any, guard: int | None = None) -> int:
         """The node of an expression; `guard` is the condition under which its value is used."""
+        if expression.is_Number:
+            return self.graph.number(_float(expression))
         key = (expression, guard)
         known = self._known.get(key)
         if known is None:
@@ -57,8 +60,6 @@ class Builder:
             return self.leaves[e]
         if e in self.definitions:
             return self.build(self.definitions[e], guard)
-        if e.is_Number:
-            return self.graph.number(_float(e))
         if e.is_Add:
             return self._add(e, guard)
         if e.is_Mul:
@@ -97,8 +98,10 @@ class Builder:
         return self._sum(varying + constant)
 
     def _sum(self, terms: list[tuple[int, int]]) -> int:
-        if all(self.graph.value(n) is not None for n, _ in terms):
-            return self.graph.number(math.fsum(s * self.graph.value(n) for n, s in terms))  # type: ignore[operator]
+        values: Any = [self.graph.value(n) for n, _ in terms]
+        if None not in values:
+            signs = (sign for _, sign in terms)
+            return self.graph.number(math.fsum(s * v for s, v in zip(signs, values, strict=True)))
         terms = sorted(terms, key=lambda term: -term[1])  # positive terms first; the sort is stable
         if len(terms) == 1:
             number, sign = terms[0]
@@ -108,29 +111,30 @@ class Builder:
 
     def _mul(self, factors: tuple[Any, ...], guard: int | None) -> int:
         """A product; factors that do not vary come first, as one factor of their own."""
-        parts: dict[tuple[bool, bool], list[int]] = {
-            (c, d): [] for c in (True, False) for d in (True, False)
-        }
+        above: list[int] = []
+        below: list[int] = []
+        fixed_above: list[int] = []
+        fixed_below: list[int] = []
         negative = False
         for factor in factors:
             if factor is sympy.S.NegativeOne:
                 negative = not negative
                 continue
-            below = factor.is_Pow and factor.exp.is_number and factor.exp.is_negative
-            number = self.build(1 / factor if below else factor, guard)
-            if below:
-                number = self._guarded(number, guard)
-            parts[self.graph.is_constant(number), bool(below)].append(number)
-        constant = self._quotient(parts[True, False], parts[True, True])
-        above = parts[False, False]
+            if factor.is_Pow and factor.exp.is_number and factor.exp.is_negative:
+                number = self._guarded(self.build(1 / factor, guard), guard)
+                (fixed_below if self.graph.is_constant(number) else below).append(number)
+            else:
+                number = self.build(factor, guard)
+                (fixed_above if self.graph.is_constant(number) else above).append(number)
+        constant = self._quotient(fixed_above, fixed_below)
         value = None if constant is None else self.graph.value(constant)
         if value == -1.0:
             constant, negative = None, not negative
-        elif value == 1.0 and (above or parts[False, True]):
+        elif value == 1.0 and (above or below):
             constant = None
         if constant is not None:  # the product of what varies is a node that others can share
             above = [constant, self._product(above)] if above else [constant]
-        result = self._quotient(above, parts[False, True])
+        result = self._quotient(above, below)
         assert result is not None
         return self.graph.add("neg", result) if negative else result
 
@@ -149,10 +153,12 @@ class Builder:
     def _product(self, numbers: list[int]) -> int:
         if not numbers:
             return self.graph.number(1.0)
+        if len(numbers) == 1:
+            return numbers[0]
         values = [self.graph.value(n) for n in numbers]
-        if all(v is not None for v in values):
+        if None not in values:
             return self.graph.number(math.prod(values))  # type: ignore[arg-type]
-        return numbers[0] if len(numbers) == 1 else self.graph.add("mul", *numbers)
+        return self.graph.add("mul", *numbers)
 
     def _pow(self, e: sympy.Pow, guard: int | None) -> int:
         base, exponent = e.args
@@ -271,8 +277,23 @@ class Builder:
             static = (network.name, e.convention, network.pointwise, e.single_output)
             return graph.add("call", *numbers, static=static, shape=shape)
         if isinstance(e, SolveLinear):
-            return graph.add("solve", *numbers, shape=shape)
+            return self._solve(numbers, shape)
+        if isinstance(e, SolveMatrix) and graph.is_constant(numbers[0]):
+            return self._solve_factored(numbers[0], numbers[1], shape)
         return graph.add(type(e).__name__.lower(), *numbers, static=e.settings, shape=shape)
+
+    def _solve(self, numbers: list[int], shape: tuple[int, ...]) -> int:
+        """A small linear system; a matrix that does not vary is factored once."""
+        k = shape[0]
+        matrix, right = numbers[: k * k], numbers[k * k :]
+        if len(shape) > 1 or not all(map(self.graph.is_constant, matrix)):
+            return self.graph.add("solve", *numbers, shape=shape)
+        whole = self.graph.add("matrix", *matrix, shape=(k, k))
+        return self._solve_factored(whole, self.graph.add("stack", *right, shape=(k,)), shape)
+
+    def _solve_factored(self, matrix: int, right: int, shape: tuple[int, ...]) -> int:
+        factors = self.graph.add("factor", matrix, shape=())
+        return self.graph.add("backsolve", factors, right, shape=shape)
 
     def _total_derivative(self, e: sympy.Derivative) -> sympy.Expr:
         """A rate that is no state: the derivative of what it is the rate of, by the chain rule."""
@@ -285,6 +306,8 @@ class Builder:
 
 
 def _float(e: Any) -> float:
+    if e.is_Float and e._mpf_[3] <= 53:
+        return to_float(e._mpf_)  # as float(e), quicker
     value = complex(e.evalf(20)) if not e.is_Float else complex(float(e))
     if value.imag:
         raise DeclarationError(f"{text(e)} is complex; equations are real here")

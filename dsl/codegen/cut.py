@@ -41,7 +41,8 @@ class Cut:
         self.children: dict[int, list[int]] = {}
         self.static: dict[int, Any] = {}
         self.flat: set[int] = set()
-        self._keys: dict[int, tuple[int, int]] = {}  # as a whole, and as one operation
+        self._whole: dict[int, int] = {}  # the numbers of shapes, with all that is inside
+        self._cut: dict[int, int] = {}  # and as one operation
         self._interned: dict[Any, int] = {}
         self._height: dict[int, int] = {}
         self.algebra = dict.fromkeys(
@@ -68,7 +69,12 @@ class Cut:
 
     def key(self, root: int) -> int:
         """The number of a root's shape."""
-        return self._keys[root][root in self.flat]
+        if root not in self.flat:
+            return self._whole[root]
+        if root not in self._cut:
+            kinds = tuple(_KINDS[self.kind(a)] for a in self.children[root])
+            self._cut[root] = self._intern((self.graph.nodes[root].op, self.static[root], kinds))
+        return self._cut[root]
 
     def is_inner(self, number: int) -> bool:
         """Whether a node is written inside those that use it, unless these are cut."""
@@ -117,20 +123,21 @@ class Cut:
     def _look_at(self, number: int, operands: Sequence[int], static: Any) -> None:
         """Notes operands and shape of a node."""
         op = self.graph.nodes[number].op
-        signs = static if op == "add" else (1,) * len(operands)
         parts = []
-        for sign, a in zip(signs, operands, strict=True):
-            kind = _KINDS[self.kind(a)]
-            parts.append((-sign, kind, self._keys[a][0] if self.is_inner(a) else kind, a))
+        height = 0
+        for place, a in enumerate(operands):
+            key = self._whole[a] if self.is_inner(a) else _KINDS[self.kind(a)]
+            parts.append((-static[place] if op == "add" else 0, key, a))
+            height = max(height, self._height.get(a, 0))
         if op in ("add", "mul"):
-            parts.sort(key=lambda part: part[:3])
-        self.children[number] = [part[3] for part in parts]
+            parts.sort(key=_without_operand)
+        self.children[number] = [part[2] for part in parts]
         self.static[number] = tuple(-part[0] for part in parts) if op == "add" else static
-        whole, cut = (
-            (op, self.static[number], tuple(part[place] for part in parts)) for place in (2, 1)
+        self._whole[number] = self._intern(
+            (op, self.static[number], tuple(part[1] for part in parts))
         )
-        self._keys[number] = self._intern(whole), self._intern(cut)
-        self._height[number] = 1 + max(self._height.get(a, 0) for a in operands)
+        self._cut.pop(number, None)
+        self._height[number] = 1 + height
 
     def _intern(self, shape: Any) -> int:
         return self._interned.setdefault(shape, len(_KINDS) + len(self._interned))
@@ -188,3 +195,7 @@ class Cut:
         self.roots[number] = None
         self.flat.add(number)
         return number
+
+
+def _without_operand(part: tuple[int, int, int]) -> tuple[int, int]:
+    return part[:2]

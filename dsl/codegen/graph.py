@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,11 +14,10 @@ PARAMETER, VARYING = 1, 2  # what a node depends on, as bits
 ELEMENTWISE = frozenset(
     ("add", "mul", "div", "neg", "ipow", "pow", "function", "where", "compare", "and", "or", "not")
 )
-LEAVES = frozenset(("state", "parameter", "time", "number", "table"))
+_OWN = {"parameter": PARAMETER, "state": VARYING, "time": VARYING, "call": VARYING}
 
 
-@dataclasses.dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """One operation: its name, its operands' numbers, and settings that are no operands."""
 
     op: str
@@ -45,14 +43,13 @@ class Graph:
         if number is not None:
             return number
         if shape is None:
-            shapes = {self.shapes[a] for a in args} - {()}
-            shape = next(iter(shapes)) if len(shapes) == 1 else np.broadcast_shapes(*shapes)
+            shapes = {self.shapes[a] for a in args}
+            shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
         number = len(self.nodes)
         self._numbers[node] = number
         self.nodes.append(node)
         self.shapes.append(shape)
-        own = {"parameter": PARAMETER, "state": VARYING, "time": VARYING, "call": VARYING}
-        depends = own.get(op, 0)
+        depends = _OWN.get(op, 0)
         for a in args:
             depends |= self.depends[a]
         self.depends.append(depends)

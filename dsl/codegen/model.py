@@ -197,7 +197,7 @@ class Model(eqx.Module):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         mathematics = aligned((e.lhs, "=", e.rhs) for e in self.program.system.equations)
         table = table_html(("symbol", "kind", "value"), self._rows())
-        return {"text/plain": str(self), "text/markdown": f"{mathematics}\n\n{table}"}
+        return {"text/plain": str(self), "text/markdown": f"$${mathematics}$$\n\n{table}"}
 
 
 def _absent(kind: str, name: str, known: Any) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import jax.scipy.linalg
 import jax.scipy.special
 import numpy as np
 import sympy
@@ -15,6 +16,7 @@ import sympy
 from .._arrays import constant, shape_of
 from .._neural import call_each, call_module
 from .._show import name_of
+from .._symbols import t
 from .._system import System
 from .build import Builder
 from .functions import bessel_j
@@ -79,6 +81,7 @@ def _load(function: Function) -> tuple[Callable, Callable]:
     namespace: dict[str, Any] = {
         "jnp": jnp,
         "special": jax.scipy.special,
+        "linalg": jax.scipy.linalg,
         "bessel_j": bessel_j,
         "call": call_module,
         "call_each": call_each,
@@ -107,12 +110,17 @@ class Program:
         self.size = offset
         self.dependent, self.fixed = _split_values(declared)
         self.parameters = [p for p in declared.parameters if p not in self.dependent]
-        solved = {e.lhs: e.rhs for e in system.equations}
         self.definitions: dict[Any, Any] = {
-            symbol: _in_shape_of(symbol, value)
-            for symbol, value in {**system.observed, **solved, **self.dependent}.items()
+            **system.observed,
+            **{e.lhs: e.rhs for e in system.equations},
+            **self.dependent,
         }
-        self.rates = [sympy.Derivative(*_next_rate(s.symbol)) for s in self.states]
+        if declared.survey.has_arrays:
+            self.definitions = {k: _in_shape_of(k, v) for k, v in self.definitions.items()}
+        highest = {
+            e.lhs.expr: e.lhs for e in system.equations if isinstance(e.lhs, sympy.Derivative)
+        }
+        self.rates = [_next_rate(s.symbol, highest) for s in self.states]
         self.initial_expressions = {
             name_of(k): v
             for k, v in system.initial.items()
@@ -159,7 +167,7 @@ class Program:
     def function(self, name: str, doc: str, expressions: Sequence[Any], *, state: bool) -> Function:
         """Generates a function of some expressions; with `state` it returns one flat vector."""
         graph = Graph()
-        leaves: dict[Any, int] = {sympy.Symbol("t"): graph.add("time", shape=())}
+        leaves: dict[Any, int] = {t: graph.add("time", shape=())}
         labels: dict[int, str] = {}
         for piece in self.states:
             static = (piece.offset, piece.shape, self.size)
@@ -198,14 +206,16 @@ def _split_values(system: System) -> tuple[dict[Any, sympy.Expr], dict[Any, Any]
 
 def _in_shape_of(symbol: Any, value: Any) -> Any:
     """A definition, broadcast to the shape that its symbol was declared with."""
-    shape = () if isinstance(symbol, str) else shape_of(symbol)
+    shape = shape_of(value if isinstance(symbol, str) else symbol)
     return value if shape_of(value) == shape else value + constant(np.zeros(shape))
 
 
-def _next_rate(symbol: Any) -> tuple:
-    if isinstance(symbol, sympy.Derivative):
-        return symbol.expr, (symbol.variables[0], symbol.derivative_count + 1)
-    return symbol, (sympy.Symbol("t"), 1)
+def _next_rate(symbol: Any, highest: dict[Any, sympy.Derivative]) -> Any:
+    """The rate of a state: the next one, or the highest derivative."""
+    unknown = symbol.expr if isinstance(symbol, sympy.Derivative) else symbol
+    order = 1 + (symbol.derivative_count if isinstance(symbol, sympy.Derivative) else 0)
+    top = highest[unknown]
+    return top if top.derivative_count == order else sympy.Derivative(unknown, (t, order))
 
 
 def _label(symbol: Any) -> str:

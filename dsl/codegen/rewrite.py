@@ -80,7 +80,8 @@ def by_branches(e: Any) -> sympy.Expr | None:
     if not isinstance(inner, (sympy.Max, sympy.Min, Piecewise)) or not may_be_singular(e):
         return None
     if isinstance(inner, Piecewise):
-        branches: list[Any] = [tuple(pair.args) for pair in inner.args]
+        pairs: Any = inner.args
+        branches = [(value, condition) for value, condition in pairs]
     else:
         number = next((a for a in inner.args if a.is_number), None)
         if number is None:

@@ -76,8 +76,14 @@ def array_operation(
         return f"jnp.{op}([{', '.join(texts)}])"
     if op == "solve":
         return _solve(_broadcast(texts, shapes, shape[1:]), shape[0])
+    if op == "matrix":
+        return f"jnp.reshape(jnp.stack([{', '.join(texts)}]), {shape})"
+    if op == "factor":
+        return f"linalg.lu_factor({texts[0]})"
+    if op == "backsolve":
+        return f"linalg.lu_solve({texts[0]}, {texts[1]})"
     if op == "solvematrix":
-        return f"jnp.linalg.solve({texts[0]}, {_broadcast(texts[1:], shapes[1:], shape)[0]})"
+        return f"jnp.linalg.solve({texts[0]}, {texts[1]})"
     if op == "any":
         return f"jnp.any({texts[0]})"
     if op == "call":

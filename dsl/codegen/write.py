@@ -17,7 +17,7 @@ _NESTED = 16  # levels of nesting after which a value gets a name of its own
 
 RESERVED = frozenset(
     (*keyword.kwlist, "t", "state", "constants", "networks", "tables", "p", "dtype", "jnp",
-     "special", "bessel_j", "call", "call_each")
+     "special", "linalg", "bessel_j", "call", "call_each")
 )  # fmt: skip
 
 
@@ -112,12 +112,12 @@ class Writer:
             return text, UNARY if text.startswith("-") else ATOM
         return (self.outside(number), ATOM) if self.is_outside(number) else self.expression(number)
 
-    def array(self, number: int) -> Text:
+    def array(self, number: int, shape: tuple[int, ...] = ()) -> Text:
         """Text of an operand that must be an array: a number gets the floating type."""
         text, level = self.reference(number)
         if self.graph.value(number) is None:
             return text, level
-        return f"jnp.full((), {text}, {self.dtype})", ATOM
+        return f"jnp.full({shape}, {text}, {self.dtype})", ATOM
 
     def expression(self, number: int) -> Text:
         """Text and precedence of a node over its operands."""
@@ -130,7 +130,11 @@ class Writer:
             operands = [self.reference(a) for a in node.args]
             operands = [aligned(o, s, shape) for o, s in zip(operands, shapes, strict=True)]
             return elementwise(node.op, node.static, operands)
-        operands = [self.array(a) for a in node.args]
+        wanted = shape[1:] if node.op in ("stack", "solve") else ()
+        operands = [self.array(a, wanted) for a in node.args]
+        shapes = [
+            s if graph.value(a) is None else wanted for a, s in zip(node.args, shapes, strict=True)
+        ]
         return array_operation(node.op, node.static, operands, shapes, shape), ATOM
 
     def leaf(self, number: int) -> Text:

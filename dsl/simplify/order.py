@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import graphlib
 from typing import Any
 
 import numpy as np
 import sympy
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, maximum_bipartite_matching
+from sympy.core.function import AppliedUndef
 
-from .._arrays import ArrayNode, Matmul, SolveLinear, SolveMatrix, shape_of
+from .._arrays import Matmul, SolveLinear, SolveMatrix, constant, index, shape_of
 from .._equations import Equation
 from .._errors import Fault, ModelError
 from .._show import text
-from .._symbols import t
 from .._system import System
+from .linear import linear_parts
 
 _CRAMER = 3  # blocks up to this size are solved in closed form, larger ones by LU at run time
 
@@ -24,16 +26,17 @@ def solve_for_highest(system: System) -> System:
 
     A right-hand side may still name highest derivatives of other equations, never in a circle.
     """
+    system = _substitute_definitions(system)
     survey = system.survey
-    orders = survey.orders
-    highest = {sympy.Derivative(x, (t, orders[x])): x for x in survey.unknowns if x in orders}
+    highest = {survey.highest[x]: x for x in survey.unknowns if x in survey.highest}
     solved: dict[sympy.Expr, Equation] = {}
     rest: list[tuple[Equation, list[Any]]] = []
-    for equation, rates in zip(system.equations, survey.rates, strict=True):
+    walked = zip(system.equations, survey.rates, survey.right_rates, strict=True)
+    for equation, rates, on_right in walked:
         tops = [r for r in rates if r in highest]
         if len(tops) == 1 and tops[0] not in solved:
             (top,) = tops
-            if equation.lhs == top and not equation.rhs.has(top):
+            if equation.lhs == top and top not in on_right:
                 solved[top] = equation
                 continue
             if equation.rhs == top and not equation.lhs.has(top):
@@ -43,7 +46,27 @@ def solve_for_highest(system: System) -> System:
     if rest:
         open_tops = [h for h in highest if h not in solved]
         solved.update(_solve_blocks(system, rest, open_tops))
+    if all(solved[h] is equation for h, equation in zip(highest, system.equations, strict=True)):
+        return system
     return system.replace(equations=[solved[h] for h in highest])
+
+
+def _substitute_definitions(system: System) -> System:
+    """Definitions that hold highest derivatives are written out in the equations."""
+    highest = frozenset(system.survey.highest.values())
+    graph = {k: v.atoms(AppliedUndef) & system.observed.keys() for k, v in system.observed.items()}
+    written: dict[Any, Any] = {}
+    for symbol in graphlib.TopologicalSorter(graph).static_order():
+        definition = system.observed[symbol].xreplace(written)
+        if not highest.isdisjoint(definition.atoms(sympy.Derivative)):
+            written[symbol] = definition
+    if not written:
+        return system
+    equations = [
+        e.replace(lhs=e.lhs.xreplace(written), rhs=e.rhs.xreplace(written))
+        for e in system.equations
+    ]
+    return system.replace(equations=equations)
 
 
 def _solve_blocks(system: System, rest: list, tops: list) -> dict[sympy.Expr, Equation]:
@@ -70,6 +93,9 @@ def _solve_blocks(system: System, rest: list, tops: list) -> dict[sympy.Expr, Eq
         except _NotLinearError as error:
             faults.append(_nonlinear(equations[error.args[0]], error.args[1]))
             continue
+        except _DependentError:
+            faults.append(_dependent(equations, unknowns))
+            continue
         for equation, unknown, solution in zip(equations, unknowns, solutions, strict=True):
             solved[unknown] = equation.replace(lhs=unknown, rhs=solution)
     if faults:
@@ -81,41 +107,44 @@ class _NotLinearError(Exception):
     """Equation number, and the derivative it is not linear in."""
 
 
-def _solve_block(equations: list[Equation], tops: list[sympy.Expr]) -> list[sympy.Expr]:
+class _DependentError(Exception):
+    """The equations of a block say the same about its derivatives."""
+
+
+def _solve_block(equations: list[Equation], tops: list[Any]) -> list[Any]:
     if len(tops) == 1 and shape_of(tops[0]):
         contracted = _solve_contraction(equations[0], tops[0])
         if contracted is not None:
             return [contracted]
-    marks = [sympy.Dummy(f"h{j}", real=True) for j in range(len(tops))]
-    marking = dict(zip(tops, marks, strict=True))
-    erase = dict.fromkeys(marks, sympy.S.Zero)
+    if len({shape_of(top) for top in tops}) > 1:
+        raise _NotLinearError(0, tops[0])
     matrix, right = [], []
     for i, equation in enumerate(equations):
-        residual: Any = (equation.lhs - equation.rhs).xreplace(marking)
-        if any(node.has(*marks) for node in residual.atoms(ArrayNode)):
+        parts = linear_parts(equation.lhs - equation.rhs, tops)
+        if parts is None:
             raise _NotLinearError(i, tops[0])
-        row = [residual.diff(mark) for mark in marks]
-        for top, coefficient in zip(tops, row, strict=True):
-            if coefficient.has(*marks):
-                coefficient = sympy.cancel(coefficient)
-                if coefficient.has(*marks):
-                    raise _NotLinearError(i, top)
-        matrix.append(row)
-        right.append(-residual.xreplace(erase))
+        coefficients, rest = parts
+        matrix.append([coefficients.get(top, sympy.S.Zero) for top in tops])
+        right.append(-rest)
     if len(tops) == 1:
         if matrix[0][0].is_zero:
             raise _NotLinearError(0, tops[0])
         return [right[0] / matrix[0][0]]
     if len(tops) <= _CRAMER:
         return _cramer(matrix, right)
+    numeric = all(entry.is_Number for row in matrix for entry in row)
+    if numeric and np.linalg.matrix_rank(np.array(matrix, float)) < len(tops):
+        raise _DependentError
     solution = SolveLinear(*(entry for row in matrix for entry in row), *right)
     return [solution[i] for i in range(len(tops))]
 
 
-def _cramer(matrix: list[list], right: list) -> list[sympy.Expr]:
+def _cramer(matrix: list[list], right: list) -> list[Any]:
     size = len(right)
     whole: Any = sympy.Matrix(matrix)
-    determinant = whole.det(method="berkowitz")
+    determinant: Any = whole.det(method="berkowitz")
+    if sympy.expand(determinant).is_zero:
+        raise _DependentError
     solutions = []
     for j in range(size):
         replaced = whole.copy()
@@ -125,23 +154,40 @@ def _cramer(matrix: list[list], right: list) -> list[sympy.Expr]:
     return solutions
 
 
-def _solve_contraction(equation: Equation, top: sympy.Expr) -> sympy.Expr | None:
-    """``c M @ D(x) + rest = 0`` for x; None if the equation is not of this form."""
-    difference: Any = equation.lhs - equation.rhs
-    terms: tuple[Any, ...] = sympy.Add.make_args(sympy.expand_mul(difference))
-    inside = [term for term in terms if term.has(top)]
-    if len(inside) != 1:
+def _solve_contraction(equation: Equation, top: Any) -> Any:
+    """``M @ (c D(x)) + k D(x) + ... = 0`` for D(x); None if the equation is not of this form."""
+    shape: Any = shape_of(top)
+    terms: Any = sympy.Add.make_args(sympy.expand_mul(equation.lhs - equation.rhs))
+    if not any(product.has(top) for term in terms for product in term.atoms(Matmul)):
         return None
-    products: list[Any] = [f for f in sympy.Mul.make_args(inside[0]) if isinstance(f, Matmul)]
-    if len(products) != 1:
-        return None
-    (product,) = products
-    factor: Any = inside[0] / product
-    left, right = product.args
-    if right != top or left.has(top) or factor.has(top):
-        return None
-    rest = sympy.Add(*(term for term in terms if not term.has(top)))
-    return SolveMatrix(left, -rest / factor)
+    matrices, rest = [], []
+    for term in terms:
+        if not term.has(top):
+            rest.append(term)
+            continue
+        products: Any = [f for f in sympy.Mul.make_args(term) if isinstance(f, Matmul)]
+        if products:
+            (left, inner), factor = products[0].args, term / products[0]
+        else:
+            left, inner, factor = constant(np.eye(shape[0])), term, sympy.S.One
+        parts = linear_parts(inner, [top])
+        if parts is None or left.has(top) or factor.has(top):
+            return None
+        coefficient, remainder = parts[0][top], parts[1]
+        if remainder != 0:
+            rest.append(
+                factor * (Matmul(left, _in_shape(remainder, shape)) if products else remainder)
+            )
+        vectors = [e for e in (factor, coefficient) if shape_of(e)]
+        if len(shape_of(left)) != 2 or (vectors and len(shape) > 1):
+            return None
+        rows = index(factor, (slice(None), None)) if shape_of(factor) else factor
+        matrices.append(rows * left * coefficient)  # scales rows, then columns
+    return SolveMatrix(sympy.Add(*matrices), _in_shape(-sympy.Add(*rest), shape))
+
+
+def _in_shape(expression: Any, shape: tuple[int, ...]) -> Any:
+    return expression if shape_of(expression) == shape else expression + constant(np.zeros(shape))
 
 
 def _nonlinear(equation: Equation, top: sympy.Expr) -> Fault:
@@ -157,6 +203,21 @@ def _nonlinear(equation: Equation, top: sympy.Expr) -> Fault:
             "its coefficient is zero",
         ],
         cure=f"solve it by hand, and write Eq({text(top)}, ...)",
+    )
+
+
+def _dependent(equations: list[Equation], tops: list[Any]) -> Fault:
+    first, *others = equations
+    names = " and ".join(filter(None, (", ".join(map(text, tops[:-1])), text(tops[-1]))))
+    return Fault(
+        f"These equations do not determine {names} apart from each other.",
+        equation=str(first),
+        where=str(first.origin),
+        culprit="; ".join(str(e) for e in others),
+        expected=f"as many independent equations as there are highest derivatives, {len(tops)}",
+        received="equations in which the same combination of them stands",
+        causes=["one follows from the others", "they are constraints in disguise"],
+        cure="replace one of them by what is missing, or by an algebraic definition",
     )
 
 

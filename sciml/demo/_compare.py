@@ -62,20 +62,19 @@ CONTENDERS = (
         "A universal differential equation: births of hares and deaths of lynx are as before, but "
         "what a hare risks and what a lynx gains are unknown functions of both populations, the "
         "two outputs of a network.",
-        decay=0.02,
+        decay=0.03,
     ),
     Contender(
         "neural ODE",
         neural_ode,
         "A plain neural ODE: both rates are a network, and nothing else is known.",
-        decay=0.001,
     ),
     Contender(
         "neural ODE per head",
         neural_ode_per_head,
         "A neural ODE for the logarithms: known is only that a population changes in proportion "
         "to itself.",
-        decay=0.02,
+        decay=0.03,
     ),
 )
 

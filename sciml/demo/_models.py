@@ -17,7 +17,7 @@ from jaxtyping import Array
 import sciml as sm
 from sciml import D
 
-SCALE = 30.0  # thousands of pelts: what a network takes for one
+SCALE = 30  # thousands of pelts: what a network takes for one
 _UNIT = "thousands of pelts"
 _SPREAD = 0.3  # of the logarithms of starts over the seeds
 
@@ -47,7 +47,7 @@ def mechanistic(key: Array | None = None) -> sm.System:
 
 def universal(key: Array) -> sm.System:
     """What a hare risks and what a lynx gains are unknown: a network of both populations."""
-    f = sm.neural("f", network(key, final_activation=jax.nn.softplus))
+    f = sm.neural("f", network(32, key=key, final_activation=jax.nn.softplus))
     risk, gain = f(x / SCALE, y / SCALE)
     return sm.System(
         sm.Eq(D(x), a * x - risk * x),
@@ -60,19 +60,19 @@ def universal(key: Array) -> sm.System:
 
 def neural_ode(key: Array) -> sm.System:
     """Both rates are a network of both populations."""
-    f = sm.neural("f", network(key))
+    f = sm.neural("f", network(64, key=key))
     rise = f(x / SCALE, y / SCALE)
     return sm.System(sm.Eq(D(x), SCALE * rise[0]), sm.Eq(D(y), SCALE * rise[1]), name="neural ODE")
 
 
 def neural_ode_per_head(key: Array) -> sm.System:
     """Both rates per head are a network: a neural ODE for the logarithms of the populations."""
-    f = sm.neural("f", network(key))
+    f = sm.neural("f", network(8, key=key))
     rise = f(x / SCALE, y / SCALE)
     return sm.System(sm.Eq(D(x), rise[0] * x), sm.Eq(D(y), rise[1] * y), name="neural ODE per head")
 
 
-def network(key: Array, *, width: int = 8, final_activation: Callable = _identity) -> eqx.nn.MLP:
+def network(width: int, *, key: Array, final_activation: Callable = _identity) -> eqx.nn.MLP:
     """A network of two inputs and two outputs with one hidden layer."""
     return eqx.nn.MLP(
         2, 2, width, 1, activation=jnp.tanh, final_activation=final_activation, key=key

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 import sciml as sm
 
@@ -30,7 +31,8 @@ def draw_data(parts: Split) -> Figure:
     _shade(over, parts)
     for name in SPECIES:
         over.plot(table.times, table[name], "o-", ms=4, lw=1, color=_COLOURS[name], label=name)
-    over.set(xlabel="year", ylabel=_PELTS, title="Pelts traded in each year")
+    _years(over)
+    over.set(ylabel=_PELTS, title="Pelts traded in each year")
     _headroom(over, table)
     rows = parts.is_trained
     hare, lynx = table["hare"], table["lynx"]
@@ -69,10 +71,12 @@ def draw_all_years(fit: sm.Fit, parts: Split) -> Figure:
         over.plot(table.times, table[name], "o", ms=4, color=_COLOURS[name])
         gap = np.log(table[name] / curves[residuals, column])
         rest.plot(table.times, gap, "o-", ms=4, lw=0.8, color=_COLOURS[name], label=name)
-    over.set(xlabel="year", ylabel=_PELTS, title="Lotka-Volterra, fitted to every year")
+    _years(over)
+    over.set(ylabel=_PELTS, title="Lotka-Volterra, fitted to every year")
     _headroom(over, table)
     rest.axhline(0, color="0.6", lw=0.8, zorder=0)
-    rest.set(xlabel="year", ylabel="log of record over fit", title="What it leaves unexplained")
+    _years(rest)
+    rest.set(ylabel="log of record over fit", title="What it leaves unexplained")
     return figure
 
 
@@ -100,7 +104,7 @@ def _panels(outcomes: tuple[Outcome, ...], parts: Split, part: str, span: tuple)
     for name, ax in zip(SPECIES, grid[0], strict=True):
         ax.text(0.98, 0.86, name, transform=ax.transAxes, ha="right", color=_COLOURS[name])
     for ax in grid[-1]:
-        ax.set_xlabel("year")
+        _years(ax)
     return figure
 
 
@@ -161,7 +165,8 @@ def _along(ax: Any, symbol: Any, known: Outcome, learned: Outcome, parts: Split)
             bold = run is outcome.median
             label = outcome.contender.name if bold else None
             ax.plot(table.times, values, color=colour, label=label, **_line(bold))
-    ax.set(xlabel="year", ylabel=f"{_PELTS} a year", ylim=(0, None))
+    _years(ax)
+    ax.set(ylabel=f"{_PELTS} a year", ylim=(0, None))
 
 
 def _line(bold: bool) -> dict[str, float]:
@@ -200,6 +205,12 @@ def _shade(ax: Any, parts: Split) -> None:
     """Shades the years that were not trained on."""
     last = parts.table.times[-1]
     ax.axvspan(parts.last + 0.5, last + 0.5, color=_SHADE, zorder=0, lw=0)
+
+
+def _years(ax: Any) -> None:
+    """Whole years along the axis."""
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.set_xlabel("year")
 
 
 def _headroom(ax: Any, table: sm.data.Table) -> None:

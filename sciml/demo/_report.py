@@ -21,7 +21,8 @@ h1 { font-size: 1.9rem; margin-bottom: .2rem; } h2 { font-size: 1.25rem; margin-
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .9rem .35rem 0; border-bottom: 1px solid #ddd; text-align: left; }
-th { font-weight: 600; vertical-align: bottom; } td:first-child { font-weight: 600; }
+th { font-weight: 600; vertical-align: bottom; } td { white-space: nowrap; }
+td:first-child { font-weight: 600; }
 pre { background: #f6f4ef; padding: .7rem 1rem; border-radius: 6px; overflow-x: auto;
   font-size: .9rem; line-height: 1.45; }
 figure { margin: 1.4rem 0; } img { max-width: 100%; height: auto; }
@@ -52,7 +53,7 @@ def report(
         _figure("all_years", pictures, "The fit, and its residuals on the log scale."),
         "<h2>From all knowledge to none</h2>",
         *(_declared(outcome) for outcome in outcomes),
-        f"<h2>What each forecasts from {parts.last:g} on</h2>",
+        f"<h2>What each forecasts after {parts.last:g}</h2>",
         f"<p>{html.escape(how(parts, budget))} The log error is the root mean square of the "
         "logarithm of prediction over record, both species together. Each entry is the median over "
         "the seeds, with the lowest and the highest.</p>",

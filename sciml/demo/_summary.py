@@ -38,17 +38,11 @@ def comparison(
     """Header and rows of the comparison: medians, and the lowest and highest of all seeds."""
     first, last = parts.table.times[[0, -1]]
     trained, judged = f"{first:g}-{parts.last:g}", f"{parts.last + 1:g}-{last:g}"
-    header = (
-        "model",
-        "free numbers",
-        f"{trained}: log error",
-        "thousands of pelts",
-        f"{judged}: log error",
-        "thousands of pelts",
-    )
+    pelts = "in 1000 pelts"
+    header = ("model", "free", f"{trained}: log error", pelts, f"{judged}: log error", pelts)
     rows = []
     for outcome in outcomes:
-        cells = [_spread(*outcome.spread(part, measure)) for part, measure in _MEASURES]
+        cells = [_spread(measure, *outcome.spread(part, measure)) for part, measure in _MEASURES]
         rows.append([outcome.contender.name, str(outcome.size), *cells])
     return header, rows
 
@@ -56,8 +50,8 @@ def comparison(
 def verdict(outcomes: tuple[Outcome, ...]) -> str:
     """One sentence: the models by their median forecast error, the best first."""
     found = sorted((o.spread("forecast", "log")[0], o.contender.name) for o in outcomes)
-    ranked = ", ".join(f"{name} {number(value)}" for value, name in found)
-    return f"By the median error of the forecast (log scale), the best first: {ranked}."
+    ranked = ", ".join(f"{name} {number('log', value)}" for value, name in found)
+    return f"By the median log error of the forecast, the best first: {ranked}."
 
 
 def how(parts: Split, budget: Budget) -> str:
@@ -83,10 +77,13 @@ def as_csv(outcomes: tuple[Outcome, ...]) -> str:
     return file.getvalue()
 
 
-def number(value: float) -> str:
-    """An error in three digits, or that there is none."""
-    return f"{value:.3g}" if np.isfinite(value) else "diverged"
+def number(measure: str, value: float) -> str:
+    """An error, or that there is none."""
+    if not np.isfinite(value):
+        return "diverged"
+    return f"{value:.3f}" if measure == "log" else f"{value:.1f}"
 
 
-def _spread(middle: float, low: float, high: float) -> str:
-    return f"{number(middle)} ({number(low)} to {number(high)})"
+def _spread(measure: str, *values: float) -> str:
+    middle, low, high = (number(measure, value) for value in values)
+    return f"{middle} ({low} to {high})"

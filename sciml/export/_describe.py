@@ -17,13 +17,14 @@ FORMAT = 1
 
 def description(model: Model) -> dict[str, Any]:
     """Everything that a user of the artefact must know of the model, as plain data for JSON."""
+    initial = np.asarray(model.initial)
     return {
         "format": FORMAT,
         "name": model.system.name,
         "dtype": str(np.dtype(model.dtype)),
         "equations": [str(equation) for equation in model.system.equations],
         "size": model.program.size,
-        "states": [_state(model, piece) for piece in model.states],
+        "states": [_state(model, piece, initial[piece.slice]) for piece in model.states],
         "parameters": [_parameter(model, p) for p in model.program.parameters],
         "observed": [_observed(s, e) for s, e in model.program.system.observed.items()],
         "networks": [_network(name, module) for name, module in model.networks.items()],
@@ -39,9 +40,9 @@ def version() -> str:
         return "(not installed)"
 
 
-def _state(model: Model, piece: Any) -> dict[str, Any]:
+def _state(model: Model, piece: Any, initial: np.ndarray) -> dict[str, Any]:
     expression = model.program.initial_expressions.get(piece.name)
-    value = None if expression is not None else _plain(model.initial_value(piece.name))
+    value = None if expression is not None else _plain(initial.reshape(piece.shape))
     is_rate = getattr(piece.symbol, "derivative_count", 0) > 0
     source = None if is_rate else piece.symbol
     return {

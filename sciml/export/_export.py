@@ -63,9 +63,9 @@ def export(
     >>> import sciml as sm, tempfile
     >>> x, k = sm.unknown("x"), sm.parameter("k", 0.5)
     >>> decay = sm.System(sm.Eq(sm.D(x), -k * x), initial={x: 2})
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> [path.name for path in sm.export(decay, folder.name + "/decay", kind="python")]
-    ['decay.py']
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path.name for path in sm.export(decay, folder + "/decay")]
+    ['decay.py', 'decay.sciml']
     """
     _check_choices(kind, method, max_steps, platforms)
     base = _base(path)
@@ -127,20 +127,25 @@ def _apply(module: Any) -> Any:
 
 
 def _verify(model: Model, namespace: Mapping[str, Any]) -> None:
-    """Refuses a file whose vector field is not the model's: a term that is no pure function."""
+    """Refuses a file that does not compute what the model does: a term that is no pure function."""
     parameters = {name: _known(value) for name, value in model.parameters.items()}
     model = model.replace(values=parameters)
     y = _known(model.initial)
     t = jnp.zeros((), y.dtype)
-    expected = jax.jit(lambda t, y: model.vector_field(t, y))(t, y)
-    received = jax.jit(namespace["vector_field"])(t, y, parameters)
-    close = 1e3 * jnp.finfo(y.dtype).eps
-    scale = float(jnp.max(jnp.abs(expected)))
-    if not np.allclose(received, expected, rtol=close, atol=close * scale, equal_nan=True):
-        raise ExportError(
-            f"the written vector field gives {received} where the model gives {expected}; "
-            "is one of its terms a function whose result changes from call to call?"
-        )
+
+    def written(t: Array, y: Array) -> Any:
+        return tuple(namespace[name](t, y, parameters) for name in ("vector_field", "observed"))
+
+    expected = jax.jit(lambda t, y: (model.vector_field(t, y), model.observed(t, y)))(t, y)
+    received = jax.jit(written)(t, y)
+    close = 1e3 * float(jnp.finfo(y.dtype).eps)
+    for a, b in zip(jax.tree.leaves(received), jax.tree.leaves(expected), strict=True):
+        scale = float(jnp.max(jnp.abs(b)))
+        if not np.allclose(a, b, rtol=close, atol=close * scale, equal_nan=True):
+            raise ExportError(
+                f"the written file gives {a} where the model gives {b}; is one of its terms a "
+                "function whose result changes from call to call?"
+            )
 
 
 def _known(array: Array) -> Array:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sciml.dsl import Model, Table
+from sciml.dsl.codegen.functions import bessel_j
 from sciml.dsl.codegen.program import Function
 from sciml.dsl.codegen.text import ATOM
 
@@ -144,6 +145,36 @@ def _function(
         + (f"    dtype = {arguments[0]}.dtype\n" if needs_type else "")
         + body
         + returned
+    )
+
+
+def helper_code(text: str, dtype: Any, table: Callable[[np.ndarray], int]) -> str:
+    """Source of the functions that the generated code needs and jax has not: Bessel's J."""
+    orders = sorted({int(order) for order in re.findall(r"\bbessel_j\((\d+),", text)})
+    if not orders:
+        return ""
+    sources = [_bessel(order, dtype, table) for order in orders]
+    cases = ", ".join(f"{order}: bessel_j{order}" for order in orders)
+    sources.append(
+        "def bessel_j(order, z):\n"
+        '    """The Bessel function J of a whole order."""\n'
+        f"    return jnp.vectorize({{{cases}}}[order])(z)\n"
+    )
+    return "\n\n".join(sources)
+
+
+def _bessel(order: int, dtype: Any, table: Callable[[np.ndarray], int]) -> str:
+    closed = jax.make_jaxpr(lambda z: bessel_j(order, z))(jax.ShapeDtypeStruct((), dtype))
+    writer = JaxprWriter(
+        f"J{order}",
+        dtype,
+        lambda a: f"jnp.asarray(tables[{table(a)}], {writer.dtype_text(a.dtype)})",
+    )
+    (result,) = writer.body(closed.jaxpr, closed.consts, [Operand("z", ATOM, (), dtype)])
+    body = "\n".join(writer.lines)
+    return (
+        f'def bessel_j{order}(z):\n    """The Bessel function of order {order}, of a number."""\n'
+        f"    dtype = z.dtype\n{body}\n    return {typed(result, writer.dtype_text)}\n"
     )
 
 

@@ -16,7 +16,7 @@ from sciml.dsl.codegen.program import Function
 
 from . import _integrate, _rodas4, _template, _tsit5
 from ._describe import description, version
-from ._networks import NetworkCode, network_code
+from ._networks import NetworkCode, helper_code, network_code
 from ._text import entry, paragraph, wrapped
 
 METHODS: Mapping[str, ModuleType] = {"tsit5": _tsit5, "rodas4": _rodas4}
@@ -40,12 +40,15 @@ def python_source(
     if terms:
         networks = network_code(model, functions, lambda array: _stored(tables, array))
     code += [network.source for network in networks.values()]
+    helpers = helper_code("\n".join(code), model.dtype, lambda array: _stored(tables, array))
+    code += [helpers] if helpers else []
     text = "\n".join(code)
     data = _data(tables, networks)
-    special = "from jax.scipy import special\n" if "special." in text else ""
+    used = [name for name in ("linalg", "special") if re.search(rf"(?<![\w.]){name}\.", text)]
+    extra = f"from jax.scipy import {', '.join(used)}\n" if used else ""
     parts = [
         f'"""{_docstring(model, name)}"""\n',
-        f"import jax\nimport jax.numpy as jnp\nfrom jax import lax\n{special}",
+        f"import jax\nimport jax.numpy as jnp\nfrom jax import lax\n{extra}",
         _settings(model, max_steps),
         _copied(_template, "copied"),
         *(_wrapped(source) for source in code),

@@ -72,17 +72,24 @@ def initial_state(parameters=None, dtype=float):
     if missing:
         raise ValueError(f"the model has no initial value of {', '.join(missing)}: give y0")
     p = resolve(parameters, dtype)
-    size = sum(size_of(shape) for _, shape in STATES.values())
-    y = jnp.zeros((size,), dtype)
+    given = [flat(0.0 if name in COMPUTED else INITIAL[name], STATES[name][1]) for name in STATES]
+    y = jnp.asarray([number for numbers in given for number in numbers], dtype)
     values = initials(
         jnp.zeros((), y.dtype), y, initials_constants(p, y.dtype), bound(weights(dtype))
     )
-    given = {**INITIAL, **dict(zip(COMPUTED, values, strict=True))}
-    pieces = [
-        jnp.ravel(jnp.broadcast_to(jnp.asarray(given[name], y.dtype), shape))
-        for name, (_, shape) in STATES.items()
-    ]
-    return jnp.concatenate(pieces)
+    for name, value in zip(COMPUTED, values, strict=True):
+        first, shape = STATES[name]
+        value = jnp.broadcast_to(jnp.asarray(value, y.dtype), shape)
+        y = y.at[first : first + size_of(shape)].set(jnp.ravel(value))
+    return y
+
+
+def flat(value, shape):
+    """The elements of nested tuples of a shape; a single number stands for all of them."""
+    if isinstance(value, float):
+        return [value] * size_of(shape)
+    value = value.tolist() if isinstance(value, memoryview) else value
+    return [number for item in value for number in flat(item, shape[1:])]
 
 
 def unpack(y):
@@ -118,9 +125,8 @@ def solve(t0, t1, y0=None, parameters=None, ts=None, rtol=1e-6, atol=1e-9, deriv
 def solve_arrays(t0, t1, y0, parameters, ts, rtol, atol, derivatives="reverse"):
     """`solve`, of arrays of one type."""
     constants = rates_constants(parameters, y0.dtype)
-    smooth = [jnp.issubdtype(jnp.result_type(c), jnp.floating) for c in constants]
-    args = tuple(c if real else None for c, real in zip(constants, smooth, strict=True))
-    rest = tuple(None if real else c for c, real in zip(constants, smooth, strict=True))
+    args = jax.tree.map(lambda c: c if is_smooth(c) else None, constants)
+    rest = jax.tree.map(lambda c: None if is_smooth(c) else c, constants)
     fixed = (rest, weights(y0.dtype))
     given = (field, METHOD, MAX_STEPS, t0, t1, y0, args, fixed, ts, rtol, atol)
     return trajectory(*given) if derivatives == "reverse" else integrate(*given)[0]
@@ -132,8 +138,15 @@ solve_arrays = jax.jit(solve_arrays, static_argnums=7)
 def field(t, y, args, fixed):
     """The rates, of constants in two parts: those with a derivative, and those without."""
     rest, arrays = fixed
-    constants = tuple(b if a is None else a for a, b in zip(args, rest, strict=True))
+    constants = jax.tree.map(
+        lambda a, b: b if a is None else a, args, rest, is_leaf=lambda a: a is None
+    )
     return rates(t, y, constants, bound(arrays))
+
+
+def is_smooth(value):
+    """Whether a constant has derivatives: it is neither a condition nor an index."""
+    return jnp.issubdtype(jnp.result_type(value), jnp.floating)
 
 
 def state_vector(y):
@@ -161,7 +174,10 @@ def resolve(parameters, dtype):
     for name, array in arrays.items():
         if array.shape not in ((), SHAPES[name]):
             raise ValueError(f"{name} has the shape {SHAPES[name]}, not {array.shape}")
-    return {name: jnp.broadcast_to(array, SHAPES[name]) for name, array in arrays.items()}
+    return {
+        name: array if array.shape == SHAPES[name] else jnp.broadcast_to(array, SHAPES[name])
+        for name, array in arrays.items()
+    }
 
 
 def weights(dtype):

@@ -125,6 +125,7 @@ def fit(
     if not isinstance(model, Model):
         raise DeclarationError(f"fit takes a System or a Model, not {type(system).__name__}")
     _refuse(starts=starts, steps=steps, patience=patience, learning_rate=learning_rate)
+    _refuse_types(optimiser, strategy)
     measured = read_data(model, data, validation, t0)
     space, point = build_space(model, measured, free, initial)
     likelihood = build_loss(loss, measured, noise, model.dtype)
@@ -185,3 +186,12 @@ def _refuse(
         raise DeclarationError(f"patience is 1 step or more, not {patience}")
     if learning_rate is not None and not learning_rate > 0:
         raise DeclarationError(f"learning_rate is positive, not {learning_rate}")
+
+
+def _refuse_types(optimiser: Any, strategy: Any) -> None:
+    if not isinstance(optimiser, optax.GradientTransformation | None):
+        kind = type(optimiser).__name__
+        raise DeclarationError(f"optimiser is one of optax's, such as optax.adam(1e-3), not {kind}")
+    if not isinstance(strategy, GrowingHorizon | MultipleShooting | None):
+        kind = type(strategy).__name__
+        raise DeclarationError(f"strategy is GrowingHorizon() or MultipleShooting(), not {kind}")

@@ -26,20 +26,22 @@ def polish(objective: Objective, point: PyTree, *, method: str, max_steps: int =
     """A local minimum near a point, by "lm" (least squares; forward mode) or "bfgs"."""
     flat, rebuild = ravel_pytree(point)
     squares = method == "lm"
-    # x64: below the noise of adaptive solves; float32: about its precision
+    # in float64 it is the noise of adaptive solves that sets it, in float32 the precision
     tolerance = 1e-9 if flat.dtype == jnp.float64 else 1e-5
     solver: Any = optx.BFGS(tolerance, tolerance)
     if squares:
         solver = optx.LevenbergMarquardt(tolerance, tolerance)
     whole = jnp.ones((), flat.dtype)
-    y, expansion = flat, _expand(flat, look(objective, point, whole), squares)
+    y = flat.astype(jnp.zeros(()).dtype)  # optimistix's own: float64 if enabled, for any model
+    expansion = _expand(y, look(objective, point, whole), squares)
     state = _init(solver, y, expansion)
     for _ in range(max_steps):
         y, state, trial, done = _step(solver, y, expansion, state)
         if done:
             break
-        expansion = _expand(trial, look(objective, rebuild(trial), whole), squares)
-    return rebuild(y)
+        seen = look(objective, rebuild(trial.astype(flat.dtype)), whole)
+        expansion = _expand(trial, seen, squares)
+    return rebuild(y.astype(flat.dtype))
 
 
 def _expand(at: Array, seen: Look, squares: bool) -> tuple[Array, Array, Array]:
@@ -52,6 +54,7 @@ def _expand(at: Array, seen: Look, squares: bool) -> tuple[Array, Array, Array]:
 
 @jax.jit
 def _guard(at: Array, value: Array, slope: Array) -> tuple[Array, Array, Array]:
+    value, slope = value.astype(at.dtype), slope.astype(at.dtype)
     good = jnp.isfinite(value) & jnp.all(jnp.isfinite(slope), axis=-1)
     return at, jnp.where(good, value, _WORST), jnp.where(good[..., None], slope, 0.0)
 

@@ -179,9 +179,9 @@ class Fit:
     __repr__ = __str__
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        head = "".join(f"<p>{html.escape(line)}</p>" for line in self._head())
         table = table_html(_HEADER, self._rows()) if self.estimates else ""
-        return {"text/plain": str(self), "text/html": head + table}
+        parts = [*map(html.escape, self._head()), self.model.system._repr_latex_(), table]
+        return {"text/plain": str(self), "text/markdown": "\n\n".join(filter(None, parts))}
 
 
 _HEADER = ("symbol", "estimate", "standard error", "unit")

@@ -125,9 +125,9 @@ def build_space(
     states = {s.name: s for s in model.program.states}
     for name in names:
         if name in declared:
-            bounds, start = getattr(declared[name], "bounds", None), _start(model, declared[name])
-            _check_start(name, np.asarray(start), bounds)
-            made = coordinate(bounds, np.asarray(start), 0.0, model.dtype)
+            bounds = getattr(declared[name], "bounds", None)
+            start = _start(model, declared[name], bounds)
+            made = coordinate(bounds, start, 0.0, model.dtype)
             parameters[name], point["parameters"][name] = made
         elif name in states:
             rows = range(len(data.times))
@@ -228,16 +228,12 @@ def _initial_values(model: Model, initial: Any, count: int) -> dict[str, np.ndar
     return found
 
 
-def _start(model: Model, parameter: Any) -> Array:
+def _start(model: Model, parameter: Any, bounds: tuple[float, float] | None) -> np.ndarray:
     """The value of a parameter, or else its guess."""
-    value = model.parameters[parameter.name]
+    name, start = parameter.name, np.asarray(model.parameters[parameter.name])
     guess = getattr(parameter, "guess", None)
-    if guess is None or np.all(np.isfinite(value)):
-        return value
-    return jnp.broadcast_to(jnp.asarray(guess, model.dtype), value.shape)
-
-
-def _check_start(name: str, start: np.ndarray, bounds: tuple[float, float] | None) -> None:
+    if guess is not None and not np.all(np.isfinite(start)):
+        start = np.broadcast_to(np.asarray(guess, start.dtype), start.shape)
     if not np.all(np.isfinite(start)):
         raise FitError(
             f"parameter {name} has no value to start from: declare it with a guess, "
@@ -245,13 +241,14 @@ def _check_start(name: str, start: np.ndarray, bounds: tuple[float, float] | Non
         )
     if bounds is not None and np.any((start < bounds[0]) | (start > bounds[1])):
         raise DeclarationError(f"parameter {name} starts at {start}, outside its bounds {bounds}")
+    return start
 
 
 def _initial_start(
     model: Model, piece: Any, given: Mapping[str, np.ndarray], data: Dataset, row: int
 ) -> np.ndarray:
     if piece.name in given:
-        return given[piece.name][row]
+        return np.asarray(given[piece.name][row])
     value = np.asarray(model.initial_value(piece.name), float)
     if np.all(np.isfinite(value)):
         return value

@@ -96,8 +96,8 @@ def test_a_solve_can_be_mapped_over_parameters_and_differentiated_both_ways(path
         return module.solve(0.0, 1.0, ts=[1.0], **given)["ys"][0, 0]
 
     cs = jnp.asarray([0.0, 0.5])
-    back = jax.vmap(jax.value_and_grad(end))(cs)
-    ahead = jax.vmap(lambda c: jax.jvp(lambda c: end(c, "forward"), (c,), (1.0,)))(cs)
+    back = jax.jit(jax.vmap(jax.value_and_grad(end)))(cs)
+    ahead = jax.jit(jax.vmap(lambda c: jax.jvp(lambda c: end(c, "forward"), (c,), (1.0,))))(cs)
     np.testing.assert_allclose(back, ahead, rtol=1e-8)
     exact = np.exp(-0.25) * (np.cos(w := np.sqrt(2 - 0.0625)) + 0.25 / w * np.sin(w))
     assert back[0][1] == pytest.approx(exact, rel=1e-8)
