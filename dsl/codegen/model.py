@@ -82,7 +82,7 @@ class Model(eqx.Module):
             if wanted not in symbols:
                 known = ", ".join(symbols)
                 raise DeclarationError(f"{wanted!r} is no symbol of this system; it has {known}")
-            return symbols[wanted]
+            return self.program.system.observed.get(wanted, symbols[wanted])
         return sympy.sympify(wanted)
 
     @property

@@ -44,52 +44,52 @@ LEAVES = [
     E[1, 2],
     t,
 ]
-NUMBERS = st.one_of(
-    st.integers(-3, 3).map(sympy.Integer),
-    st.sampled_from([sympy.Rational(1, 3), sympy.Rational(-5, 2), sympy.pi, sympy.sqrt(2)]),
-    st.floats(-2, 2, allow_subnormal=False).map(sympy.Float),
-)
+NUMBERS = [*map(sympy.Integer, range(-3, 4)), sympy.Rational(1, 3), sympy.pi, sympy.sqrt(2)]
 
 
-def binary(inside):
-    """Expressions of two others."""
-    two = st.tuples(inside, inside)
-    return st.one_of(
-        two.map(lambda p: p[0] + p[1]),
-        two.map(lambda p: p[0] - p[1]),
-        two.map(lambda p: p[0] * p[1]),
-        two.map(lambda p: p[0] / (2 + sympy.sin(p[1]))),
-        two.map(lambda p: sympy.Max(p[0], p[1])),
-        two.map(lambda p: sympy.Piecewise((p[0], p[1] > 0.1), (p[1] ** 2, True))),
-        two.map(lambda p: F(*p)),
-        two.map(lambda p: H(*p)),
-        two.map(lambda p: sm.total(sm.stack([p[0], p[1], t]) * Q)),
-    )
+def tree(rng, depth):
+    """A random expression.
+
+    Conditions are about leaves alone: of anything larger, sympy solves them, for minutes.
+    """
+    kind = rng.integers(3 if depth == 0 else 20)
+    if kind < 2:
+        return LEAVES[rng.integers(len(LEAVES))]
+    if kind == 2:
+        known = rng.random() < 0.5
+        return NUMBERS[rng.integers(len(NUMBERS))] if known else sympy.Float(rng.uniform(-2, 2))
+    makers = UNARY if kind < 10 else BINARY
+    make = makers[rng.integers(len(makers))]
+    count = 1 if kind < 10 else 2
+    leaf = LEAVES[rng.integers(len(LEAVES))]
+    return make(leaf, *(tree(rng, depth - 1) for _ in range(count)))
 
 
-def unary(inside):
-    """Expressions of one other."""
-    return st.one_of(
-        inside.map(sympy.sin),
-        inside.map(sympy.tanh),
-        inside.map(lambda e: sympy.exp(-(e**2))),
-        inside.map(lambda e: e**2),
-        inside.map(lambda e: e**3),
-        inside.map(lambda e: sympy.sqrt(1 + e**2)),
-        inside.map(lambda e: (1 + e**2) ** sympy.Float(-0.3)),
-        inside.map(lambda e: sympy.log(2 + e**2)),
-        inside.map(lambda e: sympy.Piecewise((sympy.sqrt(e), e > 0), (0, True))),
-        inside.map(lambda e: G(e)[1] - G(e)[2]),
-        inside.map(lambda e: sm.index(e * Q, 2)),
-        inside.map(lambda e: sm.index(sm.matmul(E, Q + e), 1)),
-    )
-
-
-TREES = st.recursive(
-    st.one_of(st.sampled_from(LEAVES), NUMBERS),
-    lambda inside: st.one_of(binary(inside), unary(inside)),
-    max_leaves=12,
-)
+UNARY = [
+    lambda leaf, e: sympy.sin(e),
+    lambda leaf, e: sympy.tanh(e),
+    lambda leaf, e: sympy.exp(-(e**2)),
+    lambda leaf, e: e**2,
+    lambda leaf, e: e**3,
+    lambda leaf, e: sympy.sqrt(1 + e**2),
+    lambda leaf, e: (1 + e**2) ** sympy.Float(-0.3),
+    lambda leaf, e: sympy.log(2 + e**2),
+    lambda leaf, e: e * sympy.Piecewise((sympy.sqrt(leaf), leaf > 0), (0, True)),
+    lambda leaf, e: G(e)[1] - G(e)[2],
+    lambda leaf, e: sm.index((e + leaf) * Q, 2),
+    lambda leaf, e: sm.index(sm.matmul(E, Q + e), 1),
+]
+BINARY = [
+    lambda leaf, e, f: e + f,
+    lambda leaf, e, f: e - f,
+    lambda leaf, e, f: e * f,
+    lambda leaf, e, f: e / (2 + sympy.sin(f)),
+    lambda leaf, e, f: e + f * sympy.Max(leaf, A),
+    lambda leaf, e, f: sympy.Piecewise((e, leaf > 0.1), (f, True)),
+    lambda leaf, e, f: F(e, f),
+    lambda leaf, e, f: H(e, f),
+    lambda leaf, e, f: sm.total(sm.stack([e, f, leaf]) * Q),
+]
 
 
 def number_of(e, values):
@@ -102,9 +102,7 @@ def number_of(e, values):
         return float(e)
     if isinstance(e, sympy.Piecewise):
         for value, condition in e.args:
-            if condition is sympy.true or bool(
-                condition.func(*(number_of(a, values) for a in condition.args))
-            ):
+            if condition is sympy.true or bool(condition.func(*numbers_of(condition, values))):
                 return number_of(value, values)
     name = type(e).__name__
     if name == "NeuralCall":
@@ -116,7 +114,7 @@ def number_of(e, values):
     if name in ("Index", "Sum"):
         inside = number_of(e.args[0], values)
         return inside[e.settings[0]] if name == "Index" else np.sum(inside)
-    numbers = [number_of(a, values) for a in e.args]
+    numbers = numbers_of(e, values)
     if name == "Matmul":
         return numbers[0] @ numbers[1]
     if name == "Stack":
@@ -130,6 +128,10 @@ def number_of(e, values):
     if name in ("Max", "Min"):
         return (np.max if name == "Max" else np.min)(numbers)
     return getattr(np, name.lower())(*numbers)
+
+
+def numbers_of(e, values):
+    return [number_of(a, values) for a in e.args]
 
 
 def expected(e):
@@ -160,17 +162,21 @@ def mode(request, monkeypatch):
     return request.param
 
 
-@hypothesis.given(st.lists(TREES, min_size=1, max_size=8))
+@hypothesis.given(st.integers(0, 2**32 - 1))
 @hypothesis.settings(
-    max_examples=15,
+    max_examples=30,
     deadline=None,
+    derandomize=True,
+    phases=[hypothesis.Phase.generate],  # smaller seeds are no simpler systems
     suppress_health_check=list(hypothesis.HealthCheck),
 )
-def test_a_random_system_has_the_rates_that_numpy_finds(mode, rhs):
+def test_a_random_system_has_the_rates_that_numpy_finds(mode, seed):
+    rng = np.random.default_rng(seed)
+    rhs = [tree(rng, 3) for _ in range(rng.integers(1, 9))]
     wanted = np.array([expected(e) for e in rhs], float)
     hypothesis.assume(np.all(np.isfinite(wanted)) and np.max(np.abs(wanted)) < 1e6)
     model, extra = compiled(rhs)
-    rates = jax.jit(lambda m, y: m.vector_field(TIME, y))(model, model.state())
+    rates = eqx.filter_jit(lambda m, y: m.vector_field(TIME, y))(model, model.state())
     names = [s.name for s in model.states]
     found = [rates[model.states[names.index(y.func.__name__)].offset] for y in extra]
     np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)

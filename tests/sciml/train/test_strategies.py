@@ -113,7 +113,7 @@ GROWN = {t: np.linspace(0, 6, 25), x: 1 / (1 + 9 * np.exp(-np.linspace(0, 6, 25)
 
 
 def test_derivative_matching_alone_learns_a_rate():
-    fitted = fit(growth(), GROWN, pretrain=sm.Collocation(300), steps=0)
+    fitted = fit(growth(), GROWN, pretrain=sm.Collocation(600), steps=0)
     untrained = fit(growth(), GROWN, pretrain=None, steps=0)
     assert fitted.loss < 1e-3 < 0.1 < untrained.loss
     again = fit(fitted.model, GROWN, pretrain=sm.Collocation(1), steps=0)
