@@ -258,8 +258,10 @@ def _called(
         )
     if isinstance(wanted, int) and wanted != size:
         plural = "input" if wanted == 1 else "inputs"
+        each = wanted == 1 and len(arguments) == 1 and not network.pointwise
+        cure = "; to call it on each element, neural(..., pointwise=True)" if each else ""
         raise ShapeError(
-            f"{call_text}: the network {network.name} takes {wanted} {plural}, not {size}"
+            f"{call_text}: the network {network.name} takes {wanted} {plural}, not {size}{cure}"
         )
     received = ", ".join(map(str, shapes))
     raise ShapeError(

@@ -90,9 +90,10 @@ def solve(
     adjoint = choose_adjoint(adjoint)
     dt0 = first_step(dt0, controller, model.dtype)
     what, dense = saving(saveat, model, t0, t1, adjoint, max_steps)
-    whole = _with_last_step(what, adjoint)
+    traced = is_traced(model, t0 + t1, what, dt0, solver, controller)
+    whole = what if traced else _with_last_step(what, adjoint)
     raw = integrate(model, t0, t1, dt0, whole, dense, solver, controller, adjoint, max_steps)
-    ts, ys = _saved(model, raw, whole is what, throw)
+    ts, ys = _saved(model, raw, whole is what, throw, steps=bool(what.steps))
     return Solution(model, ts, ys, raw.interpolation, raw.stats, raw.result)
 
 
@@ -107,12 +108,18 @@ def _with_last_step(what: dfx.SubSaveAt, adjoint: dfx.AbstractAdjoint) -> dfx.Su
     return eqx.tree_at(lambda w: w.t1, what, True)
 
 
-def _saved(model: Model, raw: dfx.Solution, asked: bool, throw: bool) -> tuple[Array, Array]:
+def _saved(
+    model: Model, raw: dfx.Solution, asked: bool, throw: bool, *, steps: bool
+) -> tuple[Array, Array]:
     """What was asked for, out of what was saved, or an error; `asked` for the last row too?"""
     ts: Any = raw.ts
     ys: Any = raw.ys
     if is_traced(ts, ys, raw.result):
-        return _saved_traced(ts, ys, raw.result, asked, throw)
+        if throw:  # where it went well, all rows were reached, but room may be left for more steps
+            last = jnp.sum(jnp.isfinite(ts)) - 1 if steps else -1
+            bad = (raw.result != dfx.RESULTS.successful) | ~jnp.all(jnp.isfinite(ys[last]))
+            ys = eqx.error_if(ys, bad, _TRACED)
+        return ts, ys
     reached = np.isfinite(ts)
     last = int(np.count_nonzero(reached)) - 1
     if throw and (error := diagnose(model, raw, *_worst(model, raw, last))) is not None:
@@ -131,20 +138,6 @@ def _worst(model: Model, raw: dfx.Solution, last: int) -> tuple[Any, Any]:
     finite = np.all(np.isfinite(ys[: last + 1]), axis=1)
     row = last if np.all(finite) else int(np.argmin(finite))
     return ts[row], ys[row]
-
-
-def _saved_traced(
-    ts: Array, ys: Array, result: Any, asked: bool, throw: bool
-) -> tuple[Array, Array]:
-    last = jnp.sum(jnp.isfinite(ts)) - 1
-    if throw:
-        bad = (result != dfx.RESULTS.successful) | ~jnp.all(jnp.isfinite(ys[last]))
-        ys = eqx.error_if(ys, bad, _TRACED)
-    elif not asked:  # after a failure, the last step lies among the times that were not reached
-        hidden = jnp.arange(ts.size) == last
-        ts = jnp.where(hidden, jnp.inf, ts)
-        ys = jnp.where(hidden[:, None], jnp.inf, ys)
-    return (ts, ys) if asked else (ts[:-1], ys[:-1])
 
 
 class Field(eqx.Module):

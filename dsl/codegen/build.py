@@ -72,7 +72,7 @@ class Builder:
             return self._piecewise(e, guard)
         if isinstance(e, sympy.Derivative):
             return self.build(self._total_derivative(e), guard)
-        if e.is_NumberSymbol:
+        if e.is_NumberSymbol or e is sympy.I:
             return self.graph.number(_float(e))
         if isinstance(e, (sympy.Max, sympy.Min)):
             return self._extreme(e, guard)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import diffrax as dfx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -60,6 +61,21 @@ def test_every_step_is_saved_and_nothing_behind_the_last():
     assert sol.ts.shape == (int(sol.stats["num_accepted_steps"]) + 1,)
     check(sol, sol.ts)
     assert (float(sol.ts[0]), float(sol.ts[-1])) == (0, 2)
+
+
+def test_inside_jit_the_room_left_for_more_steps_is_no_failure():
+    model = sm.compile(DECAY)
+    everything = dfx.SaveAt(t0=True, steps=True)
+
+    @jax.jit
+    def saved(start):
+        sol = sm.solve(model, t=(0, 2), initial={x: start}, saveat=everything, max_steps=64)
+        return sol.ts, sol[x]
+
+    ts, found = saved(1.0)
+    reached = np.isfinite(ts)
+    assert 2 < np.sum(reached) < 64
+    np.testing.assert_allclose(found[reached], np.exp(-ts[reached]), rtol=1e-5)
 
 
 def test_every_third_step_is_saved_and_the_end_if_asked():
