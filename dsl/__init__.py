@@ -10,7 +10,6 @@ from ._arrays import (
     matmul as matmul,
     mean as mean,
     roll as roll,
-    shape_of as shape_of,
     stack as stack,
     total as total,
 )
@@ -28,6 +27,7 @@ from ._errors import (
 )
 from ._mechanics import from_mechanics as from_mechanics
 from ._neural import Neural as Neural, Table as Table, forcing as forcing, neural as neural
+from ._nodes import shape_of as shape_of
 from ._show import name_of as name_of, table_html as table_html, table_text as table_text, text
 from ._symbols import (
     D as D,

@@ -15,8 +15,9 @@ import sympy
 from jaxtyping import Array, Float
 from scipy.interpolate import CubicSpline
 
-from ._arrays import ArrayNode, as_expression, shape_of
+from ._arrays import as_expression
 from ._errors import DataError, DeclarationError, ShapeError
+from ._nodes import ArrayNode, shape_of
 from ._symbols import _check_name
 
 

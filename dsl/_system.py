@@ -12,10 +12,11 @@ import numpy as np
 import sympy
 from sympy.core.function import AppliedUndef
 
-from ._arrays import ArrayNode, ConstantArray, as_expression
+from ._arrays import as_expression
 from ._equations import Equation, as_equations
 from ._errors import DeclarationError
 from ._neural import Neural
+from ._nodes import ArrayNode, ConstantArray
 from ._origin import Origin, caller
 from ._show import aligned, name_of, number, table_html, table_text, text
 from ._symbols import Parameter, t

@@ -12,8 +12,8 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from sympy.core.function import AppliedUndef
 
-from .._arrays import Index
 from .._equations import Equation
+from .._nodes import Index
 from .._symbols import t
 from .._system import Survey, System
 

@@ -10,8 +10,8 @@ import numpy as np
 import sympy
 from jax.core import Tracer
 
-from .._arrays import shape_of
 from .._errors import Fault, ShapeError
+from .._nodes import shape_of
 from .describe import shown
 
 Shape = tuple[int, ...]

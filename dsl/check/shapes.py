@@ -8,9 +8,9 @@ import numpy as np
 import sympy
 from sympy.core.function import AppliedUndef
 
-from .._arrays import Index, shape_of
 from .._equations import Equation
 from .._errors import Fault, ShapeError
+from .._nodes import Index, shape_of
 from .._show import text
 from .._system import System
 from .describe import listed, place

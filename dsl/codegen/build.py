@@ -12,9 +12,9 @@ from sympy.core.function import AppliedUndef
 from sympy.functions.elementary.piecewise import ExprCondPair
 from sympy.logic.boolalg import And, Boolean, Not, Or
 
-from .._arrays import ArrayNode, ConstantArray, SolveLinear, SolveMatrix
 from .._errors import DeclarationError
 from .._neural import NeuralCall
+from .._nodes import ArrayNode, ConstantArray, SolveLinear, SolveMatrix
 from .._show import text
 from .graph import Graph
 from .rewrite import by_branches, has_singular, jax_function, may_be_singular, rewritten

@@ -13,8 +13,9 @@ import jax.scipy.special
 import numpy as np
 import sympy
 
-from .._arrays import constant, shape_of
+from .._arrays import constant
 from .._neural import call_each, call_module
+from .._nodes import shape_of
 from .._show import name_of
 from .._symbols import t
 from .._system import System

@@ -7,8 +7,8 @@ from typing import Any
 import sympy
 from sympy import Piecewise
 
-from .._arrays import Static
 from .._errors import DeclarationError
+from .._nodes import Static
 from .._show import text
 from .functions import LARGEST_ORDER
 

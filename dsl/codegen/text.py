@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .._arrays import thaw_key
+from .._nodes import thaw_key
 
 SUM, PRODUCT, UNARY, POWER, ATOM = range(1, 6)
 

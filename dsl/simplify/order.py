@@ -11,9 +11,10 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, maximum_bipartite_matching
 from sympy.core.function import AppliedUndef
 
-from .._arrays import Matmul, SolveLinear, SolveMatrix, constant, index, shape_of
+from .._arrays import constant, index
 from .._equations import Equation
 from .._errors import Fault, ModelError
+from .._nodes import Matmul, SolveLinear, SolveMatrix, shape_of
 from .._show import text
 from .._system import System
 from .linear import linear_parts

@@ -8,8 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sciml.dsl import Model
-from sciml.dsl._arrays import shape_of
+from sciml.dsl import Model, shape_of
 from sciml.dsl._show import name_of, text
 
 FORMAT = 1
