@@ -38,7 +38,8 @@ types: $(READY_DEV) ## static types
 contracts: $(READY_DEV) ## who may import whom
 	$(BIN)/lint-imports --no-cache
 
-doctest: export MPLBACKEND = Agg # not for the tutorials, whose kernels draw inline
+# For the doctests alone: the kernels of the tutorials draw inline.
+doctest: export MPLBACKEND = Agg
 doctest: $(READY_DEV) ## the examples in docstrings, with the settings that a user has
 	$(BIN)/pytest -q -n $(JOBS) --doctest-modules sciml
 
