@@ -13,7 +13,18 @@ from ._arrays import (
     stack as stack,
     total as total,
 )
+from ._calculus import (
+    change_variables as change_variables,
+    to_ito as to_ito,
+    to_stratonovich as to_stratonovich,
+)
 from ._compile import compile as compile
+from ._drivers import (
+    Brownian as Brownian,
+    Control as Control,
+    brownian as brownian,
+    control as control,
+)
 from ._equations import Eq as Eq, Equation as Equation
 from ._errors import (
     DataError as DataError,

@@ -18,7 +18,7 @@ from scipy.interpolate import CubicSpline
 from ._arrays import as_expression
 from ._errors import DataError, DeclarationError, ShapeError
 from ._nodes import ArrayNode, shape_of
-from ._symbols import _check_name
+from ._symbols import check_name
 
 
 class Neural(sympy.Atom):
@@ -113,7 +113,7 @@ def neural(
     >>> f(x, y) - x
     -x + f(x, y)
     """
-    _check_name(name)
+    check_name(name)
     if not callable(module):
         raise DeclarationError(
             f"{name}: a network is an Equinox module or another callable; {module!r} is neither"
@@ -163,6 +163,16 @@ class Table(eqx.Module):
         for coefficient in self.coefficients.astype(time.dtype):
             value = value * local + coefficient[piece]
         return value
+
+
+class MissingPath(eqx.Module):
+    """Stands for the path of a control until it is given: not a number."""
+
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, time: Float[Array, ""]) -> Float[Array, "2 *shape"]:
+        """Value and rate at one time."""
+        return jnp.full((2, *self.shape), jnp.nan, time.dtype)
 
 
 def forcing(name: str, source: Any, values: Any = None, *, kind: str = "linear") -> Neural:

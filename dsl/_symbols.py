@@ -67,30 +67,32 @@ class ArrayOperators:
         return matmul(other, self)
 
 
-class _UnknownClass(UndefinedFunction):
-    """Metaclass of unknowns, so that they pickle with their metadata."""
+class _FunctionClass(UndefinedFunction):
+    """Metaclass of functions of time, so that they pickle with their metadata."""
 
 
-def _rebuild_unknown(name: str, metadata: dict[str, Any]) -> type:
-    return _UnknownClass(name, bases=(Unknown,), real=True, **metadata)
+def make_function(base: type, name: str, **metadata: Any) -> Any:
+    """A function of time of a kind (`Unknown`, say), to be applied to its arguments."""
+    return _FunctionClass(name, bases=(base,), real=True, **metadata)
 
 
-def _reduce_unknown(cls: Any) -> tuple:
-    return _rebuild_unknown, (cls.name, {key: getattr(cls, key) for key in _UNKNOWN_METADATA})
+def _rebuild_function(base: type, name: str, metadata: dict[str, Any]) -> type:
+    return make_function(base, name, **metadata)
 
 
-copyreg.pickle(_UnknownClass, _reduce_unknown)
-_UNKNOWN_METADATA = ("shape", "unit", "bounds", "guess", "description")
+def _reduce_function(cls: Any) -> tuple:
+    base = cls.__bases__[0]
+    return _rebuild_function, (base, cls.name, {key: getattr(cls, key) for key in base.metadata})
 
 
-class Unknown(ArrayOperators, AppliedUndef):
-    """A function of time (and of coordinates) that the equations determine."""
+copyreg.pickle(_FunctionClass, _reduce_function)
+
+
+class Function(ArrayOperators, AppliedUndef):
+    """A function of time that may have a shape; the base of unknowns and of driving paths."""
 
     shape: tuple[int, ...] = ()
-    unit: str | None = None
-    bounds: tuple[float, float] | None = None
-    guess: float | None = None
-    description: str = ""
+    metadata: tuple[str, ...] = ()  # the fields that were declared
 
     def _sympystr(self, printer: Any) -> str:
         return self.func.name
@@ -100,6 +102,16 @@ class Unknown(ArrayOperators, AppliedUndef):
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         name = printer._print(sympy.Symbol(self.func.name))
         return name if exp is None else f"{name}^{{{exp}}}"
+
+
+class Unknown(Function):
+    """A function of time (and of coordinates) that the equations determine."""
+
+    unit: str | None = None
+    bounds: tuple[float, float] | None = None
+    guess: float | None = None
+    description: str = ""
+    metadata = ("shape", "unit", "bounds", "guess", "description")
 
 
 class Parameter(ArrayOperators, sympy.Symbol):
@@ -230,12 +242,11 @@ def unknown(
     >>> sm.unknown("x", unit="m", description="position")
     x
     """
-    _check_name(name)
-    shape = _as_shape(name, shape)
-    cls = _UnknownClass(
+    check_name(name)
+    shape = as_shape(name, shape)
+    cls = make_function(
+        Unknown,
         name,
-        bases=(Unknown,),
-        real=True,
         shape=shape,
         unit=unit,
         bounds=None if bounds is None else _as_bounds(name, bounds),
@@ -275,11 +286,11 @@ def parameter(
     >>> sm.parameter("k", 0.3, unit="1/s", bounds=(0, 1))
     k
     """
-    _check_name(name)
+    check_name(name)
     value, guess = _frozen(name, value), _frozen(name, guess)
     if shape is None:
         shape = np.shape(value if value is not None else 0.0 if guess is None else guess)
-    shape = _as_shape(name, shape)
+    shape = as_shape(name, shape)
     for what, given in (("value", value), ("guess", guess)):
         if given is not None and not _broadcasts(np.shape(given), shape):
             raise DeclarationError(
@@ -313,7 +324,7 @@ def _names(names: str | Iterable[str]) -> list[str]:
     return found
 
 
-def _check_name(name: Any) -> None:
+def check_name(name: Any) -> None:
     if not isinstance(name, str) or not name.isidentifier():
         raise DeclarationError(
             f"{name!r} cannot be the name of a symbol: use letters, digits and underscores, "
@@ -323,7 +334,7 @@ def _check_name(name: Any) -> None:
         raise DeclarationError('"t" is time: import it as sciml.t, or use another name')
 
 
-def _as_shape(name: str, shape: Any) -> tuple[int, ...]:
+def as_shape(name: str, shape: Any) -> tuple[int, ...]:
     lengths = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
     if any(not isinstance(n, (int, np.integer)) or n < 1 for n in lengths):
         raise DeclarationError(

@@ -13,6 +13,7 @@ import sympy
 from sympy.core.function import AppliedUndef
 
 from ._arrays import as_expression
+from ._drivers import Brownian, Control, Driver
 from ._equations import Equation, as_equations
 from ._errors import DeclarationError
 from ._neural import Neural
@@ -34,6 +35,7 @@ class System:
         parameters.
       observed: quantities that follow from the rest, ``{z: x + y}``.
       name: shown in messages and tables.
+      calculus: what ``D(W)`` of a Brownian motion W means, "ito" or "stratonovich".
 
     Raises `DeclarationError` for what is no equation or no mapping. Everything else is looked at by
     `check`, which every verb calls.
@@ -50,6 +52,7 @@ class System:
     observed: Mapping[Any, sympy.Expr]
     name: str
     origin: Origin
+    calculus: str
 
     def __init__(
         self,
@@ -59,7 +62,10 @@ class System:
         observed: Mapping[Any, Any] | None = None,
         name: str = "",
         origin: Origin | None = None,
+        calculus: str = "ito",
     ) -> None:
+        if calculus not in CALCULI:
+            raise DeclarationError(f'calculus is "ito" or "stratonovich", not {calculus!r}')
         set_field = functools.partial(object.__setattr__, self)
         set_field("equations", as_equations(equations))
         set_field("initial", _mapping("initial", initial))
@@ -68,10 +74,11 @@ class System:
         set_field("observed", MappingProxyType(definitions))
         set_field("name", name)
         set_field("origin", caller() if origin is None else origin)
+        set_field("calculus", calculus)
 
     def __reduce__(self) -> tuple:
-        fields = dict(self.initial), dict(self.values), dict(self.observed), self.name, self.origin
-        return _rebuild, (self.equations, *fields)
+        fields = dict(self.initial), dict(self.values), dict(self.observed), self.name
+        return _rebuild, (self.equations, *fields, self.origin, self.calculus)
 
     @functools.cached_property
     def survey(self) -> Survey:
@@ -105,7 +112,7 @@ class System:
         >>> float(system.replace(values={k: 2}).values[k])
         2.0
         """
-        fields = ("equations", "initial", "values", "observed", "name", "origin")
+        fields = ("equations", "initial", "values", "observed", "name", "origin", "calculus")
         if unknown := set(changes) - set(fields):
             raise DeclarationError(
                 f"a System has no field {sorted(unknown)[0]!r}: it has {', '.join(fields)}"
@@ -132,7 +139,14 @@ class System:
             mine, theirs = getattr(self, field), getattr(other, field)
             merged[field] = _merge(field, mine, theirs)
         name = " + ".join(filter(None, (self.name, other.name)))
-        return System(*self.equations, *other.equations, **merged, name=name, origin=self.origin)
+        if self.survey.noises and other.survey.noises and self.calculus != other.calculus:
+            raise DeclarationError(
+                f"one system is of {self.calculus} and the other of {other.calculus}: bring both "
+                "to one calculus with to_ito or to_stratonovich"
+            )
+        calculus = (self if self.survey.noises else other).calculus
+        merged |= {"name": name, "origin": self.origin, "calculus": calculus}
+        return System(*self.equations, *other.equations, **merged)
 
     def __str__(self) -> str:
         lines = [f"System {self.name}".rstrip()]
@@ -180,13 +194,19 @@ class System:
 
 
 def _rebuild(
-    equations: Any, initial: dict, values: dict, observed: dict, name: str, origin: Origin
+    equations: Any,
+    initial: dict,
+    values: dict,
+    observed: dict,
+    name: str,
+    origin: Origin,
+    calculus: str,
 ) -> System:
-    return System(
-        *equations, initial=initial, values=values, observed=observed, name=name, origin=origin
-    )
+    given = {"initial": initial, "values": values, "observed": observed}
+    return System(*equations, **given, name=name, origin=origin, calculus=calculus)
 
 
+CALCULI = ("ito", "stratonovich")
 _HEADER = ("symbol", "kind", "value", "unit", "description")
 
 
@@ -194,7 +214,8 @@ class Survey:
     """Every symbol of a system, in order of appearance, found in one walk over its expressions.
 
     `unknowns`, `parameters`, `undeclared` (plain symbols without a value) and `networks` map each
-    to the first equation that names it, or else to the field and key, ``("observed", z)``. `orders`
+    to the first equation that names it, or else to the field and key, ``("observed", z)``;
+    `drivers` are Brownian motions and controls. `orders`
     gives for each unknown the highest derivative in the equations; `rates`, per equation, the
     derivatives in it (`right_rates` on its right side), `mentions` the unknowns, and `sides` the
     unknowns on either side; `highest` for each unknown that derivative.
@@ -207,6 +228,7 @@ class Survey:
         self.parameters: dict[sympy.Symbol, Any] = {}
         self.undeclared: dict[sympy.Symbol, Any] = {}
         self.networks: dict[Neural, Any] = {}
+        self.drivers: dict[Any, Any] = {}
         self.orders: dict[Any, int] = {}
         self.rates: list[set[sympy.Derivative]] = []
         self.right_rates: list[set[sympy.Derivative]] = []
@@ -218,7 +240,7 @@ class Survey:
         self._valued = {name_of(k) for k in system.values}
         for equation in system.equations:  # what stands alone on the left comes first, in order
             left = equation.lhs.expr if isinstance(equation.lhs, sympy.Derivative) else equation.lhs
-            if isinstance(left, AppliedUndef):
+            if isinstance(left, AppliedUndef) and not isinstance(left, Driver):
                 self.unknowns[left] = equation
         for equation in system.equations:
             rates: set[sympy.Derivative] = set()
@@ -247,8 +269,20 @@ class Survey:
         named = [k for k in system.initial if k in self.unknowns]
         order = dict.fromkeys([*alone, *named, *self.unknowns])
         self.unknowns = {u: self.unknowns[u] for u in order}
-        shaped = (getattr(s, "shape", ()) for s in (*self.unknowns, *self.parameters))
+        shaped = (
+            getattr(s, "shape", ()) for s in (*self.unknowns, *self.parameters, *self.drivers)
+        )
         self.has_arrays = self.has_arrays or any(shaped)
+
+    @property
+    def noises(self) -> list[Any]:
+        """The Brownian motions."""
+        return [driver for driver in self.drivers if isinstance(driver, Brownian)]
+
+    @property
+    def controls(self) -> list[Any]:
+        """The controls."""
+        return [driver for driver in self.drivers if isinstance(driver, Control)]
 
     @property
     def states(self) -> list[sympy.Expr]:
@@ -266,7 +300,9 @@ class Survey:
         seen: set[sympy.Basic] = set()
         while pending:
             item = pending.pop()
-            if isinstance(item, AppliedUndef):
+            if isinstance(item, Driver):
+                self.drivers.setdefault(item, where)
+            elif isinstance(item, AppliedUndef):
                 self.unknowns.setdefault(item, where)
                 mentions.add(item)
             elif isinstance(item, sympy.Derivative):
@@ -291,6 +327,9 @@ class Survey:
         inner = item.expr
         if not isinstance(inner, AppliedUndef) or any(s != t for s in item.variables):
             self.other_rates.setdefault(item, where)
+            return
+        if isinstance(inner, Driver):
+            self.drivers.setdefault(inner, where)
             return
         self.unknowns.setdefault(inner, where)
         mentions.add(inner)

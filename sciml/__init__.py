@@ -13,10 +13,13 @@ from sciml.dsl import (
     ShapeError as ShapeError,
     SolveError as SolveError,
     System as System,
+    brownian as brownian,
+    change_variables as change_variables,
     check as check,
     compile as compile,
     concatenate as concatenate,
     constant as constant,
+    control as control,
     forcing as forcing,
     from_mechanics as from_mechanics,
     index as index,
@@ -29,13 +32,15 @@ from sciml.dsl import (
     simplify as simplify,
     stack as stack,
     t as t,
+    to_ito as to_ito,
+    to_stratonovich as to_stratonovich,
     total as total,
     unknown as unknown,
     unknowns as unknowns,
 )
 from sciml.export import export as export
 from sciml.plot import plot as plot
-from sciml.solvers import Solution as Solution, solve as solve
+from sciml.solvers import Path as Path, Solution as Solution, path as path, solve as solve
 from sciml.train import (
     Collocation as Collocation,
     Estimate as Estimate,

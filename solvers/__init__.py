@@ -11,6 +11,7 @@ from ._choose import (
     with_working_root_finder as with_working_root_finder,
 )
 from ._draw import axes as axes
+from ._paths import Path as Path, path as path
 from ._results import is_traced as is_traced, refuse_missing as refuse_missing
 from ._solution import Solution as Solution
 from ._solve import (

@@ -20,6 +20,14 @@ from ._choose import (
     choose_solver,
     choose_tolerances,
 )
+from ._noise import (
+    choose_sde_controller,
+    choose_sde_solver,
+    draw_path,
+    first_sde_step,
+    terms_and_args,
+)
+from ._paths import with_controls
 from ._results import diagnose, is_traced, refuse_missing
 from ._solution import Solution
 
@@ -43,6 +51,8 @@ def solve(
     adjoint: Any = None,
     max_steps: int | None = 4096,
     throw: bool = True,
+    key: Any = None,
+    controls: Mapping[Any, Any] | None = None,
 ) -> Solution:
     """Solves a system (or a compiled model) from its initial values over ``t = (t0, t1)``.
 
@@ -58,6 +68,9 @@ def solve(
         float32 if not given.
       stepsize_controller, dt0, adjoint, max_steps: as in ``diffrax.diffeqsolve``.
       throw: whether a failed solve raises; otherwise `Solution.result` tells.
+      key: of jax.random, for the path of a system with noise.
+      controls: the path of each control, by symbol or name: a pair of times and values, or what
+        `path` made of them.
 
     Returns a `Solution`, indexed by any expression of the declared symbols.
 
@@ -82,17 +95,28 @@ def solve(
         raise DeclarationError(f"max_steps is a positive whole number or None, not {max_steps!r}")
     if initial or values:
         model = model.replace(initial=initial, values=values)
+    model = with_controls(model, controls)
     refuse_missing(model)
     t0, t1 = interval(t, model.dtype)
     rtol, atol = choose_tolerances(rtol, atol, model.dtype)
-    controller = choose_controller(stepsize_controller, solver, rtol, atol)
-    solver = choose_solver(solver, rtol)
+    noisy = model.program.noise is not None
+    if noisy:
+        solver = choose_sde_solver(solver, model)
+        controller = choose_sde_controller(stepsize_controller, solver)
+        if dt0 is None:
+            dt0 = first_sde_step(t0, t1)
+    else:
+        controller = choose_controller(stepsize_controller, solver, rtol, atol)
+        solver = choose_solver(solver, rtol)
     adjoint = choose_adjoint(adjoint)
     dt0 = first_step(dt0, controller, model.dtype)
+    driver = draw_path(model, key, t0, t1, dt0, solver) if noisy else None
     what, dense = saving(saveat, model, t0, t1, adjoint, max_steps)
     traced = is_traced(model, t0 + t1, what, dt0, solver, controller)
     whole = what if traced else _with_last_step(what, adjoint)
-    raw = integrate(model, t0, t1, dt0, whole, dense, solver, controller, adjoint, max_steps)
+    raw = integrate(
+        model, t0, t1, dt0, whole, dense, solver, controller, adjoint, max_steps, driver
+    )
     ts, ys = _saved(model, raw, whole is what, throw, steps=bool(what.steps))
     return Solution(model, ts, ys, raw.interpolation, raw.stats, raw.result)
 
@@ -162,16 +186,21 @@ def integrate(
     controller: Any,
     adjoint: Any,
     max_steps: int | None,
+    driver: dfx.AbstractPath | None = None,
 ) -> dfx.Solution:
     """One call of Diffrax, jitted; never raises: the result says how it went."""
+    if driver is None:
+        terms, args = dfx.ODETerm(Field(model.program)), model.constants()
+    else:
+        terms, args = terms_and_args(model, driver)
     return dfx.diffeqsolve(
-        dfx.ODETerm(Field(model.program)),
+        terms,
         solver,
         t0,
         t1,
         dt0,
         model.state(),
-        args=model.constants(),
+        args=args,
         saveat=dfx.SaveAt(subs=what, dense=dense),
         stepsize_controller=controller,
         adjoint=adjoint,

@@ -7,6 +7,7 @@ from .._system import System
 from .balance import balance_faults, empty_fault
 from .complete import check_complete as check_complete
 from .conditions import condition_faults
+from .drivers import driver_faults
 from .match import match
 from .names import name_faults
 from .shapes import shape_faults
@@ -31,6 +32,9 @@ def check(system: System) -> System:
     if not system.equations:
         raise ModelError([empty_fault(system)], system.name)
     matched = match(system)
+    drivers = driver_faults(system)
+    if drivers:  # what the others find then follows from these
+        raise ModelError(drivers, system.name)
     faults = [
         # a wrong name explains much of what the others find: it comes first
         *name_faults(system),

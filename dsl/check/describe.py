@@ -9,6 +9,7 @@ from typing import Any
 import sympy
 from sympy.core.function import AppliedUndef
 
+from .._drivers import Brownian, Driver
 from .._equations import Equation
 from .._neural import Neural
 from .._show import name_of, number, text
@@ -59,6 +60,8 @@ def kind(symbol: Any) -> str:
     """What a symbol is, with its article."""
     if isinstance(symbol, Neural):
         return "a network" if symbol.trainable else "a forcing term"
+    if isinstance(symbol, Driver):
+        return "a Brownian motion" if isinstance(symbol, Brownian) else "a control"
     if isinstance(symbol, AppliedUndef):
         return "an unknown"
     return "a parameter" if isinstance(symbol, Parameter) else "a plain sympy symbol"

@@ -38,7 +38,7 @@ def _table(system: System) -> dict[str, dict[Any, Any]]:
     survey = system.survey
     observed = {k: ("observed", k) for k in system.observed if isinstance(k, sympy.Symbol)}
     table: dict[str, dict[Any, Any]] = {}
-    for found in (survey.unknowns, survey.parameters, survey.networks, observed):
+    for found in (survey.unknowns, survey.parameters, survey.networks, survey.drivers, observed):
         for thing, where in found.items():
             table.setdefault(_name(thing), {})[thing] = where
     return table

@@ -46,6 +46,28 @@ class Model(eqx.Module):
         constants, networks = self.constants() if args is None else args
         return self.program.rhs(jnp.asarray(t, y.dtype), y, constants, networks)
 
+    def diffusion(
+        self, t: Any, y: Float[Array, " state"], args: Any = None
+    ) -> Float[Array, "state noise"]:
+        """The matrix g of ``dy = f dt + g dW`` at the state `y` and time `t`.
+
+        Raises `DeclarationError` for a system without Brownian motions.
+        """
+        program = self.program
+        if program.diffusion is None:
+            raise DeclarationError("this system has no noise: there is no D(W) in its equations")
+        constants, networks = self.noise_constants() if args is None else args
+        time = jnp.asarray(t, y.dtype)
+
+        def applied(rate: Array) -> Array:
+            return program.diffusion(time, jnp.concatenate([y, rate]), constants, networks)
+
+        return jax.vmap(applied, out_axes=1)(jnp.eye(program.noise_size, dtype=y.dtype))
+
+    def noise_constants(self) -> tuple[tuple, dict[str, Any]]:
+        """What the diffusion needs of the leaves, as `constants` for the vector field."""
+        return self.program.diffusion.constants(self.parameters, self.dtype), self.networks
+
     def constants(self) -> tuple[tuple, dict[str, Any]]:
         """What the vector field needs of the leaves: computed once per solve, passed as `args`."""
         return self.program.rhs.constants(self.parameters, self.dtype), self.networks
@@ -257,7 +279,8 @@ def lower(declared: System, simplified: System, dtype: Any = None) -> Model:
     for s in program.states:
         if s.name in given and s.name not in program.initial_expressions:
             initial[s.slice] = np.ravel(_numbers(s.name, given[s.name], s.shape))
-    networks = {n.name: as_dtype(n.module, dtype) for n in simplified.networks}
+    terms = (*simplified.networks, *program.paths.values())
+    networks = {n.name: as_dtype(n.module, dtype) for n in terms}
     return Model(parameters, jnp.asarray(initial, dtype), networks, program)
 
 

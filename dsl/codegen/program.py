@@ -14,8 +14,10 @@ import numpy as np
 import sympy
 
 from .._arrays import constant
-from .._neural import call_each, call_module
-from .._nodes import shape_of
+from .._drivers import brownian
+from .._neural import MissingPath, call_each, call_module, neural
+from .._nodes import Matmul, shape_of
+from .._noise import find_noise, white
 from .._show import name_of
 from .._symbols import t
 from .._system import System
@@ -122,13 +124,30 @@ class Program:
             e.lhs.expr: e.lhs for e in system.equations if isinstance(e.lhs, sympy.Derivative)
         }
         self.rates = [_next_rate(s.symbol, highest) for s in self.states]
+        self.paths = {name_of(x): neural(name_of(x), MissingPath(x.shape), trainable=False)
+                      for x in system.survey.controls}  # fmt: skip
+        for x in system.survey.controls:
+            both = self.paths[name_of(x)](t)
+            self.definitions |= {x: both[0], white(x): both[1]}
+        self.noise = find_noise(system) if system.survey.noises else None
+        self.drivers = _pieces(system.survey.noises)
         self.initial_expressions = {
             name_of(k): v
             for k, v in system.initial.items()
             if isinstance(v, sympy.Expr) and not v.is_number
         }
         self.trainable = frozenset(n.name for n in declared.networks if n.trainable)
-        self.rhs = self.function("vector_field", "Rates of the state.", self.rates, state=True)
+        doc = "Rates of the state."
+        if self.noise is None:
+            self.diffusion = None
+            self.rhs = self.function("vector_field", doc, self.rates, state=True)
+        else:
+            drift = {k: _in_shape_of(k, v) for k, v in self.noise.drift.items()}
+            drift = {**self.definitions, **drift}
+            self.rhs = self.function(
+                "vector_field", "Drift of the state.", self.rates, state=True, definitions=drift
+            )
+            self.diffusion = self._diffusion()
         self._functions: dict[Any, Function] = {}
 
     @functools.cached_property
@@ -142,7 +161,10 @@ class Program:
         derived = {**self.system.observed, **self.dependent}
         observed = tuple(map(name_of, derived)), self.observe(derived.values()).key
         parameters = tuple(p.name for p in self.parameters)
-        return self.rhs.key, states, initial, observed, parameters, self.trainable
+        diffusion = None if self.diffusion is None else self.diffusion.key
+        one_each = self.noise is not None and self.noise.one_each
+        noise = diffusion, one_each, self.declared.calculus, tuple(self.paths)
+        return self.rhs.key, noise, states, initial, observed, parameters, self.trainable
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Program) and self.key == other.key
@@ -165,19 +187,55 @@ class Program:
             self._functions[key] = self.function("observed", doc, key, state=False)
         return self._functions[key]
 
-    def function(self, name: str, doc: str, expressions: Sequence[Any], *, state: bool) -> Function:
-        """Generates a function of some expressions; with `state` it returns one flat vector."""
+    @property
+    def noise_size(self) -> int:
+        """Components of all Brownian motions together."""
+        return sum(piece.size for piece in self.drivers)
+
+    def _diffusion(self) -> Function:
+        """What a rate of the Brownian motions does to the state; it follows that in the vector."""
+        assert self.noise is not None
+        moved: dict[Any, Any] = {}
+        for w in self.noise.brownians:
+            if w.correlation is not None:  # correlated by the factor of independent ones
+                factor = constant(np.linalg.cholesky(np.array(w.correlation)))
+                mark = sympy.Derivative(_independent(w), t)
+                moved[white(w)] = Matmul(factor, mark)
+        parts = {top: part.xreplace(moved) for top, part in self.noise.noise.items()}
+        expressions = [
+            _in_shape_of(piece.symbol, parts.get(rate, sympy.S.Zero))
+            for piece, rate in zip(self.states, self.rates, strict=True)
+        ]
+        doc = "Diffusion of the state, applied to the rates of the Brownian motions behind it."
+        return self.function("diffusion", doc, expressions, state=True, drivers=self.drivers)
+
+    def function(
+        self,
+        name: str,
+        doc: str,
+        expressions: Sequence[Any],
+        *,
+        state: bool,
+        definitions: dict[Any, Any] | None = None,
+        drivers: Sequence[State] = (),
+    ) -> Function:
+        """Generates a function of some expressions; with `state` it returns one flat vector.
+
+        `definitions` replace the program's own; `drivers` follow the state in the vector it takes.
+        """
         graph = Graph()
         leaves: dict[Any, int] = {t: graph.add("time", shape=())}
         labels: dict[int, str] = {}
-        for piece in self.states:
-            static = (piece.offset, piece.shape, self.size)
+        size = self.size + sum(piece.size for piece in drivers)
+        moved = [dataclasses.replace(piece, offset=self.size + piece.offset) for piece in drivers]
+        for piece in (*self.states, *moved):
+            static = (piece.offset, piece.shape, size)
             leaves[piece.symbol] = graph.add("state", static=static, shape=piece.shape)
             labels[leaves[piece.symbol]] = _label(piece.symbol)
         for p in self.parameters:
             shape = getattr(p, "shape", ())
             leaves[p] = graph.add("parameter", static=p.name, shape=shape)
-        builder = Builder(graph, leaves, self.definitions)
+        builder = Builder(graph, leaves, definitions or self.definitions)
         numbers = [builder.build(e) for e in expressions]
         for symbol in (*self.system.observed, *self.dependent):
             known = builder.known(symbol)
@@ -190,6 +248,21 @@ class Program:
         outputs = [Output(n, s) for n, s in zip(numbers, shapes, strict=True)]
         source = function_source(graph, labels, name, doc, outputs, flat=state)
         return Function(source, tuple(graph.tables), name)
+
+
+def _pieces(brownians: Iterable[Any]) -> list[State]:
+    """Where the rate of each Brownian motion lies in their vector."""
+    pieces: list[State] = []
+    for w in brownians:
+        offset = sum(piece.size for piece in pieces)
+        symbol = _independent(w) if w.correlation is not None else w
+        pieces.append(State(white(symbol), f"D_{name_of(w)}", offset, w.shape))
+    return pieces
+
+
+def _independent(w: Any) -> Any:
+    """The Brownian motion of independent components behind a correlated one."""
+    return brownian(name_of(w), shape=w.shape)
 
 
 def _split_values(system: System) -> tuple[dict[Any, sympy.Expr], dict[Any, Any]]:

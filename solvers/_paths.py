@@ -1,0 +1,163 @@
+"""Paths of controls: data at times, joined to a path that can be evaluated and differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.interpolate import CubicSpline
+
+from sciml.dsl import DataError, DeclarationError, Model, name_of
+
+from ._results import is_traced
+
+KINDS = ("hermite", "linear", "rectilinear", "cubic")
+
+
+class Path(eqx.Module):
+    """A path through data, made by `path`; value and rate at one time, stacked."""
+
+    curve: dfx.AbstractPath
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, time: Float[Array, ""]) -> Float[Array, "2 *shape"]:
+        """Value and rate at one time."""
+        value, rate = self.curve.evaluate(time), self.curve.derivative(time)
+        return jnp.stack([value, rate])
+
+    @property
+    def t0(self) -> Any:
+        """Where the path begins."""
+        return self.curve.t0
+
+    @property
+    def t1(self) -> Any:
+        """Where it ends."""
+        return self.curve.t1
+
+
+def path(times: Any, values: Any, *, kind: str = "hermite", name: str = "the path") -> Path:
+    """A path through irregular, partially observed data.
+
+    Missing entries are NaN; each channel is joined through what there is of it.
+
+    Arguments: `times`, shape (n,), increasing; `values`, shape (n, ...); `kind`, "hermite" (cubic
+    with backward differences: nothing of the future; Morrill et al. 2021), "linear", "rectilinear"
+    (time, the first channel, moves, then the others: nothing of the future either), or "cubic" (natural spline, of concrete data); `name` for messages.
+
+    Raises `DataError` for times that do not increase, and for a channel without any value.
+
+    >>> import sciml as sm
+    >>> sm.path([0.0, 1.0, 3.0], [0.0, 1.0, 0.0], kind="linear")(0.5).tolist()
+    [0.5, 1.0]
+    """
+    if kind not in KINDS:
+        raise DeclarationError(f"kind is one of {', '.join(map(repr, KINDS))}, not {kind!r}")
+    if not is_traced(times, values):
+        times, values = _checked(times, values, name)
+    ts, xs = jnp.asarray(times), jnp.asarray(values)
+    shape = xs.shape[1:]
+    if kind == "hermite":
+        curve: Any = dfx.CubicInterpolation(ts, dfx.backward_hermite_coefficients(ts, xs))
+    elif kind == "linear":
+        curve = dfx.LinearInterpolation(ts, dfx.linear_interpolation(ts, xs))
+    elif kind == "rectilinear":
+        if xs.ndim != 2 or xs.shape[1] < 2:
+            raise DataError(f'{name}: kind="rectilinear" wants time and one more channel')
+        curve = dfx.LinearInterpolation(*_rectilinear(ts, xs))
+    else:
+        if is_traced(times, values):
+            raise DeclarationError('kind="cubic" needs concrete data: make the path outside of jit')
+        curve = dfx.CubicInterpolation(ts, _natural(np.asarray(times), np.asarray(values)))
+    return Path(curve, shape)
+
+
+def _checked(times: Any, values: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    times, values = np.asarray(times, float), np.asarray(values, float)
+    if times.ndim != 1 or len(times) < 2 or values.shape[:1] != times.shape:
+        raise DataError(
+            f"{name} needs times of shape (n,) and values of shape (n, ...) with n >= 2, not "
+            f"{times.shape} and {values.shape}"
+        )
+    wrong = np.flatnonzero(~(np.diff(times) > 0))
+    if len(wrong):
+        i = int(wrong[0])
+        raise DataError(
+            f"{name}: the times must increase, and {times[i]:g} is followed by {times[i + 1]:g}: "
+            "sort the rows, and join those of equal times"
+        )
+    empty = ~np.any(np.isfinite(values), axis=0)
+    if np.any(empty):
+        where = ", ".join(map(str, np.argwhere(np.atleast_1d(empty))[:, 0]))
+        raise DataError(
+            f"{name}: all values are missing in channel {where}: leave the channel away, or the "
+            "series out"
+        )
+    return times, values
+
+
+def _rectilinear(ts: Array, xs: Array) -> tuple[Array, Array]:
+    """Time (the first channel) moves, then the others do: nothing of the future is used."""
+    moved, filled = dfx.rectilinear_interpolation(xs[:, 0], xs[:, 1:])
+    places = jnp.linspace(ts[0], ts[-1], len(moved), dtype=ts.dtype)
+    return places, jnp.concatenate([moved[:, None], filled], axis=1)
+
+
+def _natural(times: np.ndarray, values: np.ndarray) -> tuple[Array, ...]:
+    """Coefficients (d, c, b, a) of natural cubic splines through the known values."""
+    flat = values.reshape(len(times), -1)
+    pieces = np.zeros((4, len(times) - 1, flat.shape[1]))
+    for channel, column in enumerate(flat.T):
+        known = np.isfinite(column)
+        if np.sum(known) == 1:
+            pieces[3, :, channel] = column[known][0]
+            continue
+        spline = CubicSpline(times[known], column[known], bc_type="natural")
+        start = times[:-1]
+        for order, factor in enumerate((1, 1, 2, 6)):
+            pieces[3 - order, :, channel] = spline(start, order) / factor
+    shaped = pieces.reshape(4, len(times) - 1, *values.shape[1:])
+    return tuple(jnp.asarray(part) for part in shaped)
+
+
+def with_controls(model: Model, controls: Mapping[Any, Any] | None) -> Model:
+    """The model with the paths of its controls.
+
+    Raises `DeclarationError` for a control without path, or of another shape.
+    """
+    wanted = model.program.paths
+    given = {name_of(key): value for key, value in (controls or {}).items()}
+    for name in given.keys() - wanted.keys():
+        known = ", ".join(wanted) or "none"
+        raise DeclarationError(f"{name} is no control of this system; it has {known}")
+    networks = dict(model.networks)
+    shapes = {name_of(x): x.shape for x in model.program.system.survey.controls}
+    for name in wanted:
+        if name in given:
+            value = given[name]
+            made = value if isinstance(value, Path) else path(*_pair(name, value), name=name)
+            if made.shape != shapes[name]:
+                raise DeclarationError(
+                    f"{name} was declared with shape {shapes[name]}, and its path has values of "
+                    f"shape {made.shape}"
+                )
+            networks[name] = made
+        elif not isinstance(networks[name], Path):
+            raise DeclarationError(
+                f"the control {name} has no path: give controls={{{name}: (times, values)}}, or "
+                f"sm.path(times, values)"
+            )
+    return Model(model.parameters, model.initial, networks, model.program) if wanted else model
+
+
+def _pair(name: str, value: Any) -> tuple[Any, Any]:
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return value[0], value[1]
+    raise DeclarationError(
+        f"controls: {name} is a pair (times, values) or a sm.path, not {value!r}"
+    )
