@@ -7,7 +7,7 @@ from typing import Any
 
 import sympy
 
-from ._errors import DeclarationError, ModelError, Fault
+from ._errors import DeclarationError, Fault, ModelError
 from ._nodes import ArrayNode, shape_of
 from ._noise import Noise, find_noise, white
 from ._show import name_of, text

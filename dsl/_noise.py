@@ -107,10 +107,9 @@ def _kind(system: System, brownians: tuple, noise: Mapping, one_each: bool) -> s
         return "additive"
     if len(brownians) == 1 and not brownians[0].shape:
         return "scalar"
-    if one_each and all(_states_in(part) <= {top.expr} for top, part in written.items()):
-        # elements of arrays too: a node of an array operation mixes them
-        if not any(_mixes(part) for part in written.values()):
-            return "diagonal"
+    own = all(_states_in(part) <= {top.expr} for top, part in written.items())
+    if one_each and own and not any(_mixes(part) for part in written.values()):
+        return "diagonal"  # by elements of arrays too, which array operations would mix
     scalars = not any(shape_of(top) for top in written) and not any(w.shape for w in brownians)
     small = len(written) <= _LARGEST
     if scalars and small and not any(part.atoms(ArrayNode) for part in written.values()):

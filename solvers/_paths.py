@@ -46,9 +46,10 @@ def path(times: Any, values: Any, *, kind: str = "hermite", name: str = "the pat
 
     Missing entries are NaN; each channel is joined through what there is of it.
 
-    Arguments: `times`, shape (n,), increasing; `values`, shape (n, ...); `kind`, "hermite" (cubic
-    with backward differences: nothing of the future; Morrill et al. 2021), "linear", "rectilinear"
-    (time, the first channel, moves, then the others: nothing of the future either), or "cubic" (natural spline, of concrete data); `name` for messages.
+    Arguments: `times`, shape (n,), increasing; `values`, shape (n, ...); `name` for messages;
+    `kind`: "hermite" (cubic with backward differences, nothing of the future; Morrill et al.
+    2021), "linear", "rectilinear" (time, the first channel, moves, then the others: nothing of the future
+    either), or "cubic" (natural spline, of concrete data).
 
     Raises `DataError` for times that do not increase, and for a channel without any value.
 

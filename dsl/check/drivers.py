@@ -81,7 +81,7 @@ def _noisy(system: System, equation: Equation) -> Fault | None:
     """A Brownian motion without its rate, or noise that is not linear."""
     rates = {white(w): sympy.S.Zero for w in system.survey.noises}
     for side in (equation.lhs, equation.rhs):
-        bare = [w for w in side.xreplace(rates).atoms(Brownian)]
+        bare = side.xreplace(rates).atoms(Brownian)
         if bare:
             return _bare(equation, sorted(map(name_of, bare))[0])
     if not any(equation.rhs.has(rate) or equation.lhs.has(rate) for rate in rates):

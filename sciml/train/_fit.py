@@ -126,6 +126,11 @@ def fit(
         raise DeclarationError(f"fit takes a System or a Model, not {type(system).__name__}")
     _refuse(starts=starts, steps=steps, patience=patience, learning_rate=learning_rate)
     _refuse_types(optimiser, strategy)
+    if model.program.noise is not None:
+        raise DeclarationError(
+            "fit compares a solution with data, and a system with noise has one for every path: "
+            "minimise a loss over paths, jax.grad of jax.vmap over keys of sm.solve(..., key=key)"
+        )
     measured = read_data(model, data, validation, t0)
     space, point = build_space(model, measured, free, initial)
     likelihood = build_loss(loss, measured, noise, model.dtype)

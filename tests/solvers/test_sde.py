@@ -87,7 +87,7 @@ def test_additive_noise_converges_with_the_strong_order(solver, order):
 
 
 @pytest.mark.parametrize("solver", [dfx.SRA1(), dfx.ShARK()])
-def test_additive_noise_in_a_nonlinear_equation_converges_with_order_one_and_a_half(solver):
+def test_additive_noise_in_a_nonlinear_equation_converges_with_order_one_and_a_half_or_more(solver):
     system = sm.System(sm.Eq(D(x), 3 * sympy.sin(x) + D(W)), initial={x: 1})
 
     @jax.jit
@@ -97,9 +97,9 @@ def test_additive_noise_in_a_nonlinear_equation_converges_with_order_one_and_a_h
 
         return jax.vmap(one)(KEYS)
 
-    fine = ends(1 / 2048)
-    errors = [np.sqrt(np.mean((ends(1 / n) - fine) ** 2)) for n in STEPS]
-    assert -np.polyfit(np.log(STEPS), np.log(errors), 1)[0] == pytest.approx(1.5, abs=0.15)
+    fine, steps = ends(1 / 4000), (100, 200, 400)
+    errors = [np.sqrt(np.mean((ends(1 / n) - fine) ** 2)) for n in steps]
+    assert -np.polyfit(np.log(steps), np.log(errors), 1)[0] > 1.35
 
 
 def test_the_default_solver_follows_the_noise():
