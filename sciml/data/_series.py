@@ -121,7 +121,7 @@ class Series:
             coordinate is that of the channels.
           time: the coordinate of the times, by default "t" or "time"; it has the dimension of the
             times, or that of the series as well.
-          series: the dimension of the series, by default the other dimension of the times.
+          series: the dimension of the series, by default the one before that of the times.
           channels: the variables that were measured, by default all; or a mapping from symbols to
             variables.
           label: the variable or coordinate that holds the label of each series.

@@ -214,10 +214,20 @@ def _dimensions(data: Any, time: str | None, series: str | None) -> tuple[str, s
             "(series, time)"
         )
     if series is None:
-        others = {d for v in data.data_vars.values() for d in v.dims if own[0] in v.dims} - {own[0]}
-        shared = {d for d in others if all(d in v.dims for v in data.data_vars.values())}
-        series = shared.pop() if len(others) == 1 and len(shared) == 1 else None
+        series = _before(data, own[0])
     return clock, own[0], series
+
+
+def _before(data: Any, along: str) -> str | None:
+    """The dimension of the series: the one that stands before that of the times."""
+    dims = [v.dims for v in data.data_vars.values() if along in v.dims]
+    found = sorted({str(name) for own in dims for name in own[: own.index(along)]})
+    if len(found) > 1:
+        raise DataError(
+            f"the series may be along {' or '.join(found)}: name one, series={found[0]!r}, or make "
+            f"one of them, data.stack(series={found})"
+        )
+    return found[0] if found else None
 
 
 def _elements(variable: Any, channel: Any, lead: tuple) -> dict[Any, np.ndarray]:

@@ -185,8 +185,8 @@ def as_tables(model: Model, data: Any, what: str) -> list[Table]:
             for number, one in enumerate(data)
         ]
     raise DataError(
-        f"{what} is a Series, or a mapping {{t: times, x: values}}, a DataFrame, or a list of "
-        f"these, not {_kind(data)}"
+        f"{what} is a mapping {{t: times, x: values}}, a Series, a DataFrame, or a list of these, "
+        f"not {_kind(data)}"
     )
 
 
