@@ -18,7 +18,7 @@ _SOURCE = (
 
 
 def japanese_vowels() -> tuple[Series, Series]:
-    """Nine men say the vowels /ae/: 270 utterances for training, 370 for testing; who is it?
+    """Nine men say the vowels /ae/, 270 times for training and 370 for testing: who is speaking.
 
     Each utterance is a series of 7 to 29 frames, 6.4 ms apart, of 12 coefficients ``c1`` to ``c12``
     of the cepstrum (linear prediction of degree 12, frames of 25.6 ms). Labels are the speakers, 1

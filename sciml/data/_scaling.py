@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sciml.dsl import DataError, name_of, table_html, table_text
+from sciml.solvers import is_traced
 
 from ._series import Series
 from ._series_check import as_numbers
@@ -139,6 +140,8 @@ class Scaling(eqx.Module):
         return [one.reshape(shape) for one in self._columns(list(range(len(self.channels))))]
 
     def __str__(self) -> str:
+        if is_traced(self.shift, self.scale):
+            return f"Scaling of {', '.join(map(name_of, self.channels))}, traced"
         return f"Scaling\n\n{table_text(_HEADER, self._rows())}"
 
     __repr__ = __str__

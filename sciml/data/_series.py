@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from sciml.dsl import DataError, name_of, t
 
 from . import _padding, _sampling, _shown, _tabular
-from ._series_check import as_batch, as_channels, refuse_faults
+from ._series_check import as_batch, as_channels, as_labels, refuse_faults
 from ._series_names import position, shown_id
 
 
@@ -27,7 +27,8 @@ class Series:
     where nothing was measured; `channels`, symbols, expressions or names (``"x y"`` for short).
     By keyword: `labels`, one for each series, such as its class; `ids`, what each series is called,
     0, 1, ... by default; `units`, by channel, that of the times under ``t``; those of symbols are
-    known; `source`, where the measurements were published.
+    known; `source`, where the measurements were published; `classes`, the different labels, by
+    default those that there are, in order: parts of a batch have those of the whole.
 
     Indexed by a number, a slice, a list of numbers or a mask, a batch is a smaller batch; indexed
     by a channel, the list of its values in each series. `sm.fit` takes a batch as it is.
@@ -51,18 +52,17 @@ class Series:
     ids: Any = None
     units: Mapping[Any, str] = dataclasses.field(default_factory=dict)
     source: str = ""
+    classes: Any = None
 
     def __post_init__(self) -> None:
         channels = as_channels(self.channels)
         times, values, ids = as_batch(self.times, self.values, self.ids)
         values = refuse_faults(times, values, ids, channels)
-        labels = None if self.labels is None else tuple(self.labels)
-        if labels is not None and len(labels) != len(times):
-            raise DataError(f"there are {len(labels)} labels for {len(times)} series: one for each")
+        labels, classes = as_labels(self.labels, self.classes, ids)
         for array in (*times, *values):
             array.flags.writeable = False
         found = {"times": times, "values": values, "channels": channels, "ids": ids}
-        found |= {"labels": labels, "units": _units(self.units, channels)}
+        found |= {"labels": labels, "classes": classes, "units": _units(self.units, channels)}
         for name, value in found.items():
             object.__setattr__(self, name, value)
 
@@ -175,15 +175,10 @@ class Series:
         return 1 - float(np.mean(np.concatenate(self.masks)))
 
     @property
-    def classes(self) -> tuple:
-        """The different labels, in order. Raises `DataError` if there are no labels."""
+    def targets(self) -> np.ndarray:
+        """The label of each series as its place in `classes`. Raises `DataError` without labels."""
         if self.labels is None:
             raise DataError("the series have no labels: give them, Series(..., labels=[...])")
-        return tuple(sorted(set(self.labels)))
-
-    @property
-    def targets(self) -> np.ndarray:
-        """The label of each series as its place in `classes`."""
         places = {label: place for place, label in enumerate(self.classes)}
         return np.array([places[label] for label in self.labels])
 
@@ -224,7 +219,7 @@ class Series:
         Arguments:
           shares: what share of the series each part gets; together 1.
           key: a `jax.random.key`, or an integer, the seed.
-          stratify: split the series of each label by these shares.
+          stratify: split the series of each class by these shares.
 
         Each part keeps the order of the series. Raises `DataError` for a part without any series.
 

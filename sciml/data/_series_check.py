@@ -40,7 +40,7 @@ def as_batch(times: Any, values: Any, ids: Any) -> tuple[tuple, tuple, tuple]:
     values = list(values)
     if not values:
         raise DataError("there are no series: a batch holds one at least")
-    ids = tuple(range(len(values))) if ids is None else tuple(ids)
+    ids = tuple(range(len(values))) if ids is None else _plain(ids)
     times = list(times)
     if times and all(np.ndim(one) == 0 for one in times):
         times = [times] * len(values)
@@ -55,6 +55,33 @@ def as_batch(times: Any, values: Any, ids: Any) -> tuple[tuple, tuple, tuple]:
         for place in [f"series {shown_id(who)}: its values"]
     ]
     return tuple(one for one, _ in numbered), tuple(one for _, one in numbered), ids
+
+
+def _plain(given: Any) -> tuple:
+    """As a tuple, of Python's numbers where it was an array of numpy's or JAX's."""
+    return tuple(np.asarray(given).tolist() if hasattr(given, "dtype") else given)
+
+
+def as_labels(labels: Any, classes: Any, ids: tuple) -> tuple[tuple | None, tuple]:
+    """Labels of the series, and the different ones in order."""
+    if labels is None:
+        return None, () if classes is None else tuple(classes)
+    labels = _plain(labels)
+    if len(labels) != len(ids):
+        raise DataError(f"there are {len(labels)} labels for {len(ids)} series: one for each")
+    for label, who in zip(labels, ids, strict=True):
+        if label is None or label != label:  # NaN
+            raise DataError(f"series {shown_id(who)} has no label: leave it out, or name one")
+    if classes is None:
+        try:
+            return labels, tuple(sorted(set(labels)))
+        except TypeError:
+            raise DataError(
+                "labels are all numbers, or all names, so that they have an order"
+            ) from None
+    if strange := set(labels) - set(classes):
+        raise DataError(f"the label {strange.pop()!r} is none of the classes {tuple(classes)}")
+    return labels, tuple(classes)
 
 
 def as_numbers(given: Any, what: str) -> np.ndarray:

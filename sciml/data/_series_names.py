@@ -6,12 +6,14 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from sciml.dsl import DataError, name_of
 
 
 def shown_id(who: Any) -> str:
     """An id as messages have it: numbers bare, names in quotes."""
-    return repr(who.item() if hasattr(who, "item") else who)
+    return repr(who.item() if isinstance(who, np.generic) else who)
 
 
 def position(channels: Sequence[Any], wanted: Any) -> int:

@@ -44,7 +44,7 @@ def _head(series: Series) -> str:
     head = f"Series: {count} of {channels} channel{'s' * (channels > 1)}, {span} times"
     head += f", t = {first:g} to {last:g}{unit}, {100 * series.missing:.3g} % missing"
     if series.labels is not None:
-        head += f"; {len(series.classes)} labels"
+        head += f"; {len(series.classes)} classes"
     return head
 
 

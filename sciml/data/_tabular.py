@@ -120,7 +120,8 @@ def _is_frame(given: Any) -> bool:
 def _require(frame: Any, column: Any, place: str) -> None:
     if column not in frame.columns:
         known = ", ".join(map(str, frame.columns))
-        raise DataError(f"{place}there is no column {column!r}; the frame has {known}")
+        cure = ": make a column of it, frame.reset_index()" if column in frame.index.names else ""
+        raise DataError(f"{place}there is no column {column!r}; the frame has {known}{cure}")
 
 
 def _column(frame: Any, column: Any, place: str) -> np.ndarray:

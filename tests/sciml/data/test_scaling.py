@@ -81,6 +81,12 @@ def test_it_goes_through_jit_and_grad_and_keeps_single_precision():
     values = batch().padded(fill=1.0).values
     there = eqx.filter_jit(lambda s, v: s.apply(v))(scale, values)
     np.testing.assert_allclose(there, scale.apply(values), rtol=1e-13)
+    np.testing.assert_allclose(
+        jax.jit(lambda s: s.undo(s.apply(values)))(scale), values, rtol=1e-13
+    )
+    shown = []
+    jax.make_jaxpr(lambda s: shown.append(str(s)))(scale)
+    assert shown == ["Scaling of x, y, traced"]
     slope = jax.grad(lambda v: jnp.sum(scale.undo(v)))(jnp.zeros((1, 2)))
     assert np.all(np.isfinite(slope))
     np.testing.assert_allclose(slope[0, 1], scale.scale[1], rtol=1e-14)

@@ -53,6 +53,10 @@ def test_one_list_of_times_serves_all_series_and_one_channel_needs_no_axis():
     assert len(batch) == 4
     assert batch.values[3].shape == (3, 1)
     assert batch.ids == (0, 1, 2, 3)
+    named = Series(
+        np.arange(3), np.ones((2, 3)), "x", labels=np.array([4, 2]), ids=jnp.array([7, 8])
+    )
+    assert (repr(named.labels), repr(named.ids)) == ("(4, 2)", "(7, 8)")
 
 
 def test_masked_entries_and_none_are_missing():
@@ -161,6 +165,9 @@ FAULTS = {
         "series 'p1': its times are dates: give numbers in a unit of your own",
     ),
     "counts": ({"ids": ["p1"]}, "there are times of 3 series, values of 3 and 1 ids"),
+    "no label": ({"labels": ["a", None, "b"]}, "series 'p2' has no label: leave it out"),
+    "mixed labels": ({"labels": ["a", 1, "b"]}, "labels are all numbers, or all names"),
+    "classes": ({"labels": list("abc"), "classes": "ab"}, "the label 'c' is none of the classes"),
     "labels": ({"labels": ["a"]}, "there are 1 labels for 3 series"),
     "channels": ({"channels": ["x", 2]}, "a channel is a symbol, an expression or a name, not 2"),
     "channel twice": ({"channels": "x x"}, "two channels are called x"),
@@ -186,6 +193,14 @@ def test_of_many_faults_five_are_listed():
         Series([[1, 0]] * 9, [[1, 2]] * 9, "x")
     assert str(caught.value).count("sort them") == 5
     assert "... and 4 more" in str(caught.value)
+
+
+def test_a_part_of_a_batch_counts_the_classes_of_the_whole():
+    batch = ragged()
+    assert batch[2:].targets.tolist() == [1]
+    assert batch[2:].classes == ("a", "b")
+    with pytest.raises(sm.DataError, match="the series have no labels"):
+        ragged(labels=None).targets
 
 
 def test_between_keeps_the_times_from_one_to_another():
@@ -302,6 +317,10 @@ def test_fit_takes_a_batch_with_gaps_as_it_is(channels):
     assert batch.missing > 0.25
     fitted = sm.fit(decay, batch, key=jax.random.key(0), steps=200, progress=False)
     assert float(fitted[k]) == pytest.approx(0.6, rel=1e-4)
+    checked = sm.fit(
+        decay, batch[0], key=jax.random.key(0), validation=batch[1], steps=2, progress=False
+    )
+    assert np.isfinite(checked.validation_loss)
     same = sm.fit(decay, batch.trajectories(), key=jax.random.key(0), steps=200, progress=False)
     assert float(same[k]) == float(fitted[k])
 
@@ -310,7 +329,7 @@ def test_a_batch_is_shown_with_its_channels_and_what_is_missing():
     batch = ragged(units={"x": "<m>", "t": "s"}, source="a book")
     shown = batch._repr_mimebundle_()
     assert shown["text/plain"] == str(batch)
-    assert "Series: 3 of 2 channels, 2 to 4 times, t = 0 to 5 s, 27.8 % missing; 2 labels" in str(
+    assert "Series: 3 of 2 channels, 2 to 4 times, t = 0 to 5 s, 27.8 % missing; 2 classes" in str(
         batch
     )
     row = next(line for line in str(batch).splitlines() if line.startswith("x"))

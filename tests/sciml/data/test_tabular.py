@@ -64,6 +64,11 @@ def test_a_frame_goes_there_and_back():
 
 FRAMES = {
     "column": (LONG, {"series": "whom"}, "there is no column 'whom'; the frame has who, time"),
+    "index": (
+        LONG.set_index("who"),
+        {"series": "who"},
+        "there is no column 'who'; the frame has time, hare, lynx, site: make a column of it",
+    ),
     "text": (LONG, {"series": "who"}, "series 'b': the values of column site hold 'north'"),
     "labels": (
         LONG.assign(site=list("abcde")),
