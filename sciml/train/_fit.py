@@ -74,8 +74,8 @@ def fit(
     Arguments
       system: what to fit; a fitted model too, to go on from (``fit(fitted.model, ...)``).
       data: columns keyed by symbol, expression or name, with the times under ``t``; a mapping, a
-        DataFrame, or a list of these (trajectories, which may differ in times and columns).
-        Columns have the shape (time, ...); missing entries are NaN.
+        DataFrame, or a list of these (trajectories, which may differ in times and columns); or a
+        `data.Series`. Columns have the shape (time, ...); missing entries are NaN.
       key: of the random numbers that spread several starts.
       free: what is estimated: parameters, networks, and unknowns (meaning their initial values, in
         each trajectory its own); by default all parameters and networks. Initial values that are

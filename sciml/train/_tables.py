@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import sympy
 
+from sciml.data import Series
 from sciml.dsl import (
     DataError,
     DeclarationError,
@@ -173,6 +174,8 @@ class Table:
 
 def as_tables(model: Model, data: Any, what: str) -> list[Table]:
     """The trajectories of what the user gave; `what` names it in messages."""
+    if isinstance(data, Series):
+        data = data.trajectories()
     if isinstance(data, Mapping) or getattr(data, "columns", None) is not None:
         return [Table(model, data, "")]
     if isinstance(data, Sequence) and not isinstance(data, str) and len(data):
@@ -182,8 +185,8 @@ def as_tables(model: Model, data: Any, what: str) -> list[Table]:
             for number, one in enumerate(data)
         ]
     raise DataError(
-        f"{what} is a mapping {{t: times, x: values}}, a DataFrame, or a list of these, not "
-        f"{_kind(data)}"
+        f"{what} is a mapping {{t: times, x: values}}, a Series, a DataFrame, or a list of these, "
+        f"not {_kind(data)}"
     )
 
 

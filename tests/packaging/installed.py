@@ -37,6 +37,10 @@ def main(readme: str) -> None:
     table = importlib.resources.files("sciml").joinpath("data/hare_lynx.csv").read_text()
     assert "1900,30.0,4.0" in table, "hare_lynx.csv is not the expected table"
 
+    vowels, _ = sciml.data.japanese_vowels()
+    assert len(vowels) == 270, "japanese_vowels.npz does not hold the expected series"
+    assert len(sciml.data.el_nino()) == 1, "el_nino.csv does not hold the expected series"
+
     names: dict = {}
     exec(first_example(Path(readme)), names)
     sol, x, y = names["sol"], names["x"], names["y"]
