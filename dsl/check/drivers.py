@@ -29,7 +29,8 @@ def driver_faults(system: System) -> list[Fault]:
     if not survey.drivers:
         return faults
     for equation in system.equations:
-        faults += [f for f in (_determined(equation), _noisy(system, equation)) if f is not None]
+        fault = _determined(equation) or _noisy(system, equation)
+        faults += [] if fault is None else [fault]
     for key, definition in system.observed.items():
         if any(definition.has(white(w)) for w in survey.noises):
             faults.append(_observed_noise(system, key))
