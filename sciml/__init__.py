@@ -19,6 +19,7 @@ from sciml.dsl import (
     constant as constant,
     forcing as forcing,
     from_mechanics as from_mechanics,
+    gradient as gradient,
     index as index,
     matmul as matmul,
     mean as mean,

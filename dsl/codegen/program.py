@@ -14,6 +14,7 @@ import numpy as np
 import sympy
 
 from .._arrays import constant
+from .._derivative import cotangent, derivative, tangent
 from .._neural import call_each, call_module
 from .._nodes import shape_of
 from .._show import name_of
@@ -86,6 +87,9 @@ def _load(function: Function) -> tuple[Callable, Callable]:
         "bessel_j": bessel_j,
         "call": call_module,
         "call_each": call_each,
+        "derivative": derivative,
+        "tangent": tangent,
+        "cotangent": cotangent,
         "tables": function.tables,
     }
     exec(compile(function.source, f"<sciml {function.name}>", "exec"), namespace)
