@@ -132,7 +132,7 @@ def _share(e: Any, position: int, operand: Any, g: Any) -> Any:
     """The adjoint of one operand of an array operation that is linear in it."""
     shape = shape_of(operand)
     if isinstance(e, Index):
-        return Scatter(_whole(g, e.shape), e.args[1], Static(shape))
+        return Scatter(_whole(g, e.shape), Static(e.settings[0]), Static(shape))
     if isinstance(e, Matmul):
         return _of_product(e, position, _whole(g, e.shape))
     if isinstance(e, Sum):
@@ -146,7 +146,7 @@ def _share(e: Any, position: int, operand: Any, g: Any) -> Any:
         shift, axis = e.settings
         return roll(_whole(g, shape), -shift, axis=axis) if shape_of(g) else g
     if isinstance(e, Stack):
-        return _reduced(_whole(g, e.shape)[position], e.shape[1:], shape)
+        return _reduced(index(_whole(g, e.shape), position), e.shape[1:], shape)
     start = sum(shape_of(a)[0] for a in e.operands[:position])
     return index(_whole(g, e.shape), slice(start, start + shape[0]))
 

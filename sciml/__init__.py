@@ -1,6 +1,6 @@
 """Scientific machine learning for people who think in equations."""
 
-from sciml import data as data
+from sciml import data as data, nn as nn
 from sciml.dsl import (
     D as D,
     DataError as DataError,
@@ -36,7 +36,12 @@ from sciml.dsl import (
 )
 from sciml.export import export as export
 from sciml.plot import plot as plot
-from sciml.solvers import Solution as Solution, solve as solve
+from sciml.solvers import (
+    ImplicitMidpoint as ImplicitMidpoint,
+    Solution as Solution,
+    StormerVerlet as StormerVerlet,
+    solve as solve,
+)
 from sciml.train import (
     Collocation as Collocation,
     Estimate as Estimate,

@@ -55,7 +55,9 @@ SCALARS = {
     "products": (w @ u) ** 2 + sm.total((A @ u) ** 2) + sm.total(sympy.sin(A[:, 0] @ M)),
     "matrix": sm.total((M @ w) ** 2),
     "shifts": sm.total(sm.roll(u, 1) * u**2) + sm.total(sm.roll(M, -1, axis=1) * M),
-    "joined": sm.total(sm.stack([x, y, x * y]) * u) + sm.total(sm.concatenate([u, u[:2]]) ** 3),
+    "joined": sympy.sin(sm.total(2 * sm.stack([x, y]) ** 2))
+    + sm.total(sm.stack([x, y, x * y]) * u)
+    + sm.total(sm.concatenate([u, u[:2]]) ** 3),
     "network": F(x, y) ** 2,
     "network of an array": H(u, x) + sympy.sin(H(u * x, y)),
     "network with outputs": sm.total(G(u) ** 2) + G(2 * u)[1],
