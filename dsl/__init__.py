@@ -36,6 +36,7 @@ from ._errors import (
     ShapeError as ShapeError,
     SolveError as SolveError,
 )
+from ._gradient import gradient as gradient
 from ._mechanics import from_mechanics as from_mechanics
 from ._neural import Neural as Neural, Table as Table, forcing as forcing, neural as neural
 from ._nodes import shape_of as shape_of

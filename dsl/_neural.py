@@ -80,10 +80,9 @@ class NeuralCall(ArrayNode):
         return self.args[1:]  # type: ignore[return-value]
 
     def rate(self, symbol: sympy.Expr) -> sympy.Expr:
-        raise DeclarationError(
-            f"{self} is a network: its symbolic derivative by {symbol} is not known; "
-            "declare the derivative as an unknown of its own"
-        )
+        from ._derivative import chain_rule
+
+        return chain_rule(self, (), symbol)
 
     def _sympystr(self, printer: Any) -> str:
         return f"{self.network.name}({', '.join(printer._print(a) for a in self.operands)})"

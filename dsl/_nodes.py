@@ -139,6 +139,23 @@ class Index(ArrayNode):
         return rf"{{{printer._print(self.args[0])}}}_{{{key_text(self.settings[0])}}}"
 
 
+class Scatter(ArrayNode):
+    """Zeros of a shape, with the operand at ``[key]``: the transpose of `Index`."""
+
+    def __new__(cls, operand: sympy.Expr, key: Static, shape: Static) -> Scatter:
+        self = super().__new__(cls, operand, key, shape)
+        self.shape = shape.value
+        return self
+
+    def _sympystr(self, printer: Any) -> str:
+        key, shape = self.settings
+        return f"scatter({printer._print(self.args[0])}, {key_text(key)}, {shape})"
+
+    def _latex(self, printer: Any) -> str:
+        operand, key = printer._print(self.args[0]), key_text(self.settings[0])
+        return rf"\operatorname{{scatter}}_{{{key}}}\left({operand}\right)"
+
+
 class Matmul(ArrayNode):
     """``A @ x``: contraction of the last axis of A with the last but one of x, as in numpy."""
 

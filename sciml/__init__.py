@@ -1,6 +1,6 @@
 """Scientific machine learning for people who think in equations."""
 
-from sciml import data as data
+from sciml import data as data, nn as nn
 from sciml.dsl import (
     D as D,
     DataError as DataError,
@@ -22,6 +22,7 @@ from sciml.dsl import (
     control as control,
     forcing as forcing,
     from_mechanics as from_mechanics,
+    gradient as gradient,
     index as index,
     matmul as matmul,
     mean as mean,
@@ -40,7 +41,14 @@ from sciml.dsl import (
 )
 from sciml.export import export as export
 from sciml.plot import plot as plot
-from sciml.solvers import Path as Path, Solution as Solution, path as path, solve as solve
+from sciml.solvers import (
+    ImplicitMidpoint as ImplicitMidpoint,
+    Path as Path,
+    Solution as Solution,
+    StormerVerlet as StormerVerlet,
+    path as path,
+    solve as solve,
+)
 from sciml.train import (
     Collocation as Collocation,
     Estimate as Estimate,

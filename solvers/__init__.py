@@ -20,3 +20,4 @@ from ._solve import (
     integrate as integrate,
     solve as solve,
 )
+from ._symplectic import ImplicitMidpoint as ImplicitMidpoint, StormerVerlet as StormerVerlet

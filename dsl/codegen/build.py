@@ -12,11 +12,13 @@ from sympy.core.function import AppliedUndef
 from sympy.functions.elementary.piecewise import ExprCondPair
 from sympy.logic.boolalg import And, Boolean, Not, Or
 
+from .._derivative import NeuralDerivative
 from .._errors import DeclarationError
 from .._neural import NeuralCall
-from .._nodes import ArrayNode, ConstantArray, SolveLinear, SolveMatrix
+from .._nodes import ArrayNode, ConstantArray, Matmul, SolveLinear, SolveMatrix
 from .._show import text
 from .graph import Graph
+from .networks import derivative_node, product_with_derivative
 from .rewrite import by_branches, has_singular, jax_function, may_be_singular, rewritten
 
 _RELATIONS = {
@@ -268,9 +270,15 @@ class Builder:
             if not shape:
                 return graph.number(float(e.array))
             return graph.add("table", static=graph.table(e.array), shape=shape)
-        pointwise = isinstance(e, NeuralCall) and e.network.pointwise
+        pointwise = isinstance(e, (NeuralCall, NeuralDerivative)) and e.network.pointwise
         if guard is not None and graph.shapes[guard] and not pointwise:
             guard = graph.add("any", guard, shape=())  # elements are not the branch's own here
+        if isinstance(e, NeuralDerivative):
+            return derivative_node(graph, e, [self.build(a, guard) for a in e.call.operands])
+        if isinstance(e, Matmul):
+            product = product_with_derivative(graph, e, lambda a: self.build(a, guard))
+            if product is not None:
+                return product
         numbers = [self.build(a, guard) for a in e.operands]
         if isinstance(e, NeuralCall):
             network = e.network

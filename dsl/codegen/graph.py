@@ -14,7 +14,8 @@ PARAMETER, VARYING = 1, 2  # what a node depends on, as bits
 ELEMENTWISE = frozenset(
     ("add", "mul", "div", "neg", "ipow", "pow", "function", "where", "compare", "and", "or", "not")
 )
-_OWN = {"parameter": PARAMETER, "state": VARYING, "time": VARYING, "call": VARYING}
+_NETWORKS = ("call", "derivative", "tangent", "cotangent")
+_OWN = {"parameter": PARAMETER, **dict.fromkeys(("state", "time", *_NETWORKS), VARYING)}
 
 
 class Node(NamedTuple):

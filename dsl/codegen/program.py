@@ -14,6 +14,7 @@ import numpy as np
 import sympy
 
 from .._arrays import constant
+from .._derivative import cotangent, derivative, tangent
 from .._drivers import brownian
 from .._neural import MissingPath, call_each, call_module, neural
 from .._nodes import Matmul, shape_of
@@ -88,6 +89,9 @@ def _load(function: Function) -> tuple[Callable, Callable]:
         "bessel_j": bessel_j,
         "call": call_module,
         "call_each": call_each,
+        "derivative": derivative,
+        "tangent": tangent,
+        "cotangent": cotangent,
         "tables": function.tables,
     }
     exec(compile(function.source, f"<sciml {function.name}>", "exec"), namespace)

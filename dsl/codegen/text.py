@@ -86,8 +86,14 @@ def array_operation(
         return f"jnp.linalg.solve({texts[0]}, {texts[1]})"
     if op == "any":
         return f"jnp.any({texts[0]})"
+    if op == "reshape":
+        return f"jnp.reshape({texts[0]}, {shape})"
     if op == "call":
         return _call(static, texts, shapes)
+    if op in ("derivative", "tangent", "cotangent"):
+        name, *settings = static
+        given = ", ".join([*(repr_text(setting) for setting in settings), *texts])
+        return f'{op}(networks["{name}"], {given})'
     raise AssertionError(op)
 
 
@@ -116,6 +122,11 @@ def _call(static: Any, texts: Sequence[str], shapes: Sequence[tuple]) -> str:
     else:
         text = f'call(networks["{name}"], "{convention}", {pointwise}, {given})'
     return f"jnp.reshape({text}, ())" if single else text
+
+
+def repr_text(setting: Any) -> str:
+    """A setting as it is written, text in double quotes."""
+    return f'"{setting}"' if isinstance(setting, str) else repr(setting)
 
 
 def wrap(operand: Text, needed: int) -> str:

@@ -11,13 +11,22 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from .graph import ELEMENTWISE, Graph
-from .text import ATOM, UNARY, Text, aligned, array_operation, elementwise, number_text
+from .text import (
+    ATOM,
+    UNARY,
+    Text,
+    aligned,
+    array_operation,
+    elementwise,
+    key_text,
+    number_text,
+)
 
 _NESTED = 16  # levels of nesting after which a value gets a name of its own
 
 RESERVED = frozenset(
     (*keyword.kwlist, "t", "state", "constants", "networks", "tables", "p", "dtype", "jnp",
-     "special", "linalg", "bessel_j", "call", "call_each")
+     "special", "linalg", "bessel_j", "call", "call_each", "derivative", "tangent", "cotangent")
 )  # fmt: skip
 
 
@@ -135,6 +144,9 @@ class Writer:
         shapes = [
             s if graph.value(a) is None else wanted for a, s in zip(node.args, shapes, strict=True)
         ]
+        if node.op == "scatter":
+            zeros, key = f"jnp.zeros({shape}, {self.dtype})", key_text(node.static[0])  # type: ignore[index]
+            return f"{zeros}.at[{key}].set({operands[0][0]})", ATOM
         return array_operation(node.op, node.static, operands, shapes, shape), ATOM
 
     def leaf(self, number: int) -> Text:

@@ -21,6 +21,7 @@ from ._text import entry, paragraph, wrapped
 
 METHODS: Mapping[str, ModuleType] = {"tsit5": _tsit5, "rodas4": _rodas4}
 PUBLIC = ("vector_field", "observed", "initial_state", "unpack", "solve")
+_SLOPES = "derivative|tangent|cotangent"  # of networks
 _SHOWN = 200  # equations and symbols listed in the docstring
 
 
@@ -52,7 +53,8 @@ def python_source(
         _settings(model, max_steps),
         _copied(_template, "copied"),
         *(_wrapped(source) for source in code),
-        _copied(_template, "call") if re.search(r"\bcall(_each)?\(", text) else "",
+        _copied(_template, "call") if re.search(rf"\b(call|call_each|{_SLOPES})\(", text) else "",
+        _copied(_template, "derivative") if re.search(rf"\b({_SLOPES})\(", text) else "",
         _copied(_integrate, "copied"),
         _copied(METHODS[method], "copied"),
         _copied(_template, "packed") if "packed(" in data else "",

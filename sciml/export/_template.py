@@ -226,6 +226,61 @@ def call_each(network, convention, *inputs):
     return jnp.ravel(outputs(*(x.astype(dtype) for x in inputs)))
 
 
+# == derivative ==
+
+
+def derivative(network, convention, pointwise, shape, order, *inputs):
+    """All derivatives of a network's output, of one order, by all n elements of its inputs."""
+    if pointwise:
+        inputs = jnp.broadcast_arrays(*inputs)
+        points = (jnp.ravel(x) for x in inputs)
+        each = jax.vmap(lambda *point: derivative(network, convention, False, (), order, *point))
+        found = each(*points)
+        return jnp.reshape(found, (*shape, *found.shape[1:]))
+    function, point = flattened(network, convention, shape, inputs)
+    return differentiated(function, shape, order, point.size)(point)
+
+
+def tangent(network, convention, shape, order, which, *inputs):
+    """The rate of such derivatives as one of the inputs moves in the direction given last."""
+    *inputs, direction = inputs
+    function, point = flattened(network, convention, shape, inputs)
+    pieces = [jnp.zeros(x.size, point.dtype) for x in inputs]
+    pieces[which] = jnp.ravel(direction)
+    moving = differentiated(function, shape, order, point.size)
+    return jax.jvp(moving, (point,), (jnp.concatenate(pieces),))[1]
+
+
+def cotangent(network, convention, shape, *inputs):
+    """The derivative of the output's product with the vector given last."""
+    *inputs, weights = inputs
+    function, point = flattened(network, convention, shape, inputs)
+    return jax.vjp(function, point)[1](weights)[0]
+
+
+def flattened(network, convention, shape, inputs):
+    """A network as a function of all its inputs in one vector, and that vector."""
+
+    def function(point):
+        pieces, start = [], 0
+        for x in inputs:
+            pieces.append(jnp.reshape(point[start : start + x.size], x.shape))
+            start += x.size
+        return jnp.reshape(call(network, convention, False, *pieces), shape)
+
+    return function, jnp.concatenate([jnp.ravel(x) for x in inputs])
+
+
+def differentiated(function, shape, order, size):
+    """The derivative of some order: in reverse mode where that is cheaper, then forward."""
+    for level in range(order):
+        if level == 0 and size_of(shape) < size:
+            function = jax.jacrev(function)
+        else:
+            function = jax.jacfwd(function)
+    return function
+
+
 # == packed ==
 
 

@@ -54,7 +54,9 @@ SYMBOLS = {
     "order_fractional": lambda: D(x, 1.5),
     "derivative_of_text": lambda: D("x"),
     "derivative_by_text": lambda: D(x, "t"),
-    "derivative_of_network": lambda: D(mlp(x, y)),
+    "gradient_of_an_array": lambda: sm.gradient(u * x, u),
+    "gradient_by_an_expression": lambda: sm.gradient(x**2, 2 * x),
+    "gradient_of_a_product_of_matrices": lambda: sm.gradient(sm.total(A @ A[:2]), A),
 }
 
 ARRAYS = {

@@ -131,3 +131,29 @@ def test_a_term_that_changes_from_call_to_call_is_refused(tmp_path):
     with pytest.raises(ExportError, match="changes from call to call"):
         export(model_of(changing), tmp_path / "changing")
     assert not list(tmp_path.iterdir())
+
+
+def test_derivatives_of_terms_are_written(tmp_path):
+    v, direction = sm.unknown("v", shape=2), sm.constant([0.4, -1.0])
+    energy = sm.neural("h", eqx.nn.MLP(5, 1, 4, 1, activation=jax.nn.softplus, key=KEY))
+    field = sm.neural("g", eqx.nn.MLP(2, 2, 4, 1, activation=jnp.tanh, key=KEY))
+    each = sm.neural("p", eqx.nn.MLP(1, 1, 4, 1, activation=jnp.tanh, key=KEY), pointwise=True)
+    x, y, z = sm.unknowns("x y z")
+    total = energy(v, x, y, z)
+    model = sm.compile(
+        sm.System(
+            sm.Eq(D(v), sm.gradient(total, v) + D(field(v)).xreplace({D(v): direction})),
+            sm.Eq(D(x), sm.gradient(total, x) + sm.gradient(sm.gradient(total, y), z)),
+            sm.Eq(D(y), sm.total(sm.gradient(sm.total(each(v) + field(v) ** 2), v))),
+            sm.Eq(D(z), -z),
+            initial={v: [0.2, 0.5], x: 0.3, y: 0.8, z: 0.6},
+        )
+    )
+    field = written(model)["vector_field"]
+    expected, received = (
+        jax.jit(jax.value_and_grad(lambda y, f=f: jnp.sum(f(0.0, y) ** 2)))(model.state())
+        for f in (model.vector_field, field)
+    )
+    np.testing.assert_allclose(received[0], expected[0], rtol=1e-12)
+    np.testing.assert_allclose(received[1], expected[1], rtol=1e-10)
+    assert len(export(model, tmp_path / "derived")) == 2

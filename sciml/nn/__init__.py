@@ -1,0 +1,14 @@
+"""Neural differential equations, each declared as a system and solved as a module."""
+
+from ._augmented import (
+    AugmentedNeuralODE as AugmentedNeuralODE,
+    augmented_neural_ode as augmented_neural_ode,
+)
+from ._hamiltonian import Hamiltonian as Hamiltonian, hamiltonian as hamiltonian
+from ._lagrangian import Lagrangian as Lagrangian, lagrangian as lagrangian
+from ._neural_ode import NeuralODE as NeuralODE, neural_ode as neural_ode
+from ._second_order import (
+    SecondOrderNeuralODE as SecondOrderNeuralODE,
+    second_order_neural_ode as second_order_neural_ode,
+)
+from ._stepping import Stepping as Stepping
