@@ -46,10 +46,14 @@ def path(times: Any, values: Any, *, kind: str = "hermite", name: str = "the pat
 
     Missing entries are NaN; each channel is joined through what there is of it.
 
-    Arguments: `times`, shape (n,), increasing; `values`, shape (n, ...); `name` for messages;
-    `kind`: "hermite" (cubic with backward differences, nothing of the future; Morrill et al.
-    2021), "linear", "rectilinear" (time, the first channel, moves, then the others: nothing of the future
-    either), or "cubic" (natural spline, of concrete data).
+    Arguments
+      times: shape (n,), increasing.
+      values: shape (n, ...).
+      kind: "hermite" (cubic with backward differences, nothing of the future; Morrill et al. 2021),
+        "linear", "rectilinear" (time, the first channel, moves, then the others: nothing of the
+        future either), or "cubic" (natural spline, of concrete data). The rate of a linear path
+        jumps at the knots: ``diffrax.ClipStepSizeController(..., jump_ts=times)`` steps to them.
+      name: for messages.
 
     Raises `DataError` for times that do not increase, and for a channel without any value.
 

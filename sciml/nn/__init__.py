@@ -6,6 +6,7 @@ from ._augmented import (
 )
 from ._hamiltonian import Hamiltonian as Hamiltonian, hamiltonian as hamiltonian
 from ._lagrangian import Lagrangian as Lagrangian, lagrangian as lagrangian
+from ._neural_cde import NeuralCDE as NeuralCDE, neural_cde as neural_cde
 from ._neural_ode import NeuralODE as NeuralODE, neural_ode as neural_ode
 from ._second_order import (
     SecondOrderNeuralODE as SecondOrderNeuralODE,
