@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import sympy
 
 from ._errors import DeclarationError, Fault, ModelError
@@ -166,8 +167,10 @@ def change_variables(system: System, variables: Mapping[Any, Any]) -> System:
         if part != 0 and solved.calculus == "ito":
             squares = sum(_coefficient(part, w) ** 2 for w in noise.brownians if part.has(white(w)))
             drift = drift - bend * squares / slope**2 / 2
-        rhs = ((drift + part) / slope).xreplace(forward)
-        equations.append(equation.replace(lhs=D(y), rhs=sympy.expand(sympy.simplify(rhs))))
+        rhs = sympy.expand(((drift + part) / slope).xreplace(forward))
+        if not rhs.atoms(ArrayNode):
+            rhs = sympy.expand(sympy.simplify(rhs))
+        equations.append(equation.replace(lhs=D(y), rhs=rhs))
     initial = {k: v for k, v in solved.initial.items() if k not in pairs}
     initial |= {y: _inverse(solved, x, y, p) for x, (y, p) in pairs.items() if x in solved.initial}
     observed = {k: v.xreplace(forward) for k, v in solved.observed.items()}
@@ -197,11 +200,18 @@ def _new_unknown(system: System, x: Any, p: Any) -> Any:
 
 def _inverse(system: System, x: Any, y: Any, p: Any) -> Any:
     """The new unknown at the start."""
-    start = sympy.sympify(system.initial[x])
-    mark = sympy.Dummy("y", real=True)
+    value, mark = system.initial[x], sympy.Dummy("y", real=True)
+    start = sympy.Dummy("x", real=True) if np.ndim(value) else sympy.sympify(value)
     solutions = sympy.solve(p.xreplace({y: mark}) - start, mark)
     if not solutions or solutions[0].is_real is False:
         raise DeclarationError(
             f"{name_of(x)} = {text(p)} does not take the initial value {text(start)}"
         )
-    return solutions[0]
+    if not np.ndim(value):
+        return solutions[0]
+    found = sympy.lambdify(start, solutions[0], "numpy")(np.asarray(value, float))
+    if not np.all(np.isfinite(found)):
+        raise DeclarationError(
+            f"{name_of(x)} = {text(p)} does not take all of its initial values, {value}"
+        )
+    return found

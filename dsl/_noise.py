@@ -8,13 +8,12 @@ import graphlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import sympy
 from sympy.core.function import AppliedUndef
 
 from ._drivers import Driver
-from ._nodes import ArrayNode, ConstantArray, shape_of
-from ._split import split
+from ._nodes import ArrayNode, shape_of
+from ._split import split, zero_of
 from ._symbols import t
 from ._system import System
 
@@ -64,8 +63,7 @@ def find_noise(system: System) -> Noise:
         noise[equation.lhs] = linear.xreplace({top: noise[top] for top in tops})
         drift[equation.lhs] = rest
         if tops:
-            nothing = {rate: ConstantArray(np.zeros(shape_of(rate))) if shape_of(rate)
-                       else sympy.S.Zero for rate in rates}  # fmt: skip
+            nothing = {rate: zero_of(rate) for rate in rates}
             drift[equation.lhs] += linear.xreplace({**nothing, **{k: drift[k] for k in tops}})
     one_each = _one_each(noise, rates)
     return Noise(brownians, drift, noise, _kind(system, brownians, noise, one_each), one_each)

@@ -13,6 +13,8 @@ _PACKAGE = tuple({str(Path(__file__).parent), str(Path(__file__).resolve().paren
 _INTERNAL = tuple(
     str(folder) + os.sep for p in _PACKAGE for folder in (p, Path(p).parent / "sciml")
 )
+# Wrapped around functions of this package, and around the making of its modules.
+_WRAPPERS = ("beartype", "jaxtyping", "equinox")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +41,9 @@ def caller() -> Origin:
 
 
 def _internal(frame: types.FrameType) -> bool:
-    """Whether a frame is this package's, or a type checker's that is wrapped around it."""
+    """Whether a frame is this package's, or a wrapper's around it."""
     file, module = frame.f_code.co_filename, frame.f_globals.get("__name__", "")
-    checked = file.startswith("<@beartype") or module.split(".")[0] in ("beartype", "jaxtyping")
+    checked = file.startswith("<@beartype") or module.split(".")[0] in _WRAPPERS
     return checked or file.startswith(_INTERNAL)
 
 

@@ -79,6 +79,12 @@ class _Split:
         return linear, rest
 
 
+def zero_of(symbol: Any) -> Any:
+    """Zero in the shape of a symbol."""
+    shape = shape_of(symbol)
+    return ConstantArray(np.zeros(shape)) if shape else sympy.S.Zero
+
+
 def _in_shape_of(part: Any, whole: Any) -> Any:
     """A part of an expression in the shape of all of it."""
     shape = shape_of(whole)

@@ -11,7 +11,7 @@ from .._equations import Equation
 from .._errors import Fault
 from .._noise import white
 from .._show import name_of, text
-from .._split import split
+from .._split import split, zero_of
 from .._system import System
 from .describe import entry, kind, listed, place
 
@@ -80,7 +80,7 @@ def _determined(equation: Equation) -> Fault | None:
 
 def _noisy(system: System, equation: Equation) -> Fault | None:
     """A Brownian motion without its rate, or noise that is not linear."""
-    rates = {white(w): sympy.S.Zero for w in system.survey.noises}
+    rates = {white(w): zero_of(w) for w in system.survey.noises}
     for side in (equation.lhs, equation.rhs):
         bare = side.xreplace(rates).atoms(Brownian)
         if bare:

@@ -8,8 +8,10 @@ from ._hamiltonian import Hamiltonian as Hamiltonian, hamiltonian as hamiltonian
 from ._lagrangian import Lagrangian as Lagrangian, lagrangian as lagrangian
 from ._neural_cde import NeuralCDE as NeuralCDE, neural_cde as neural_cde
 from ._neural_ode import NeuralODE as NeuralODE, neural_ode as neural_ode
+from ._neural_sde import NeuralSDE as NeuralSDE, neural_sde as neural_sde
 from ._second_order import (
     SecondOrderNeuralODE as SecondOrderNeuralODE,
     second_order_neural_ode as second_order_neural_ode,
 )
+from ._stable_sde import StableSDE as StableSDE, stable_sde as stable_sde
 from ._stepping import Stepping as Stepping
