@@ -4,9 +4,11 @@ from ._augmented import (
     AugmentedNeuralODE as AugmentedNeuralODE,
     augmented_neural_ode as augmented_neural_ode,
 )
+from ._flow import ContinuousFlow as ContinuousFlow, continuous_flow as continuous_flow
 from ._hamiltonian import Hamiltonian as Hamiltonian, hamiltonian as hamiltonian
 from ._lagrangian import Lagrangian as Lagrangian, lagrangian as lagrangian
 from ._neural_cde import NeuralCDE as NeuralCDE, neural_cde as neural_cde
+from ._latent_ode import LatentODE as LatentODE, latent_ode as latent_ode
 from ._neural_ode import NeuralODE as NeuralODE, neural_ode as neural_ode
 from ._neural_sde import NeuralSDE as NeuralSDE, neural_sde as neural_sde
 from ._second_order import (
