@@ -14,6 +14,8 @@ _INTERNAL = tuple(
     str(folder) + os.sep for p in _PACKAGE for folder in (p, Path(p).parent / "sciml")
 )
 
+_WRAPPERS = ("beartype", "equinox", "jaxtyping")  # type checkers, and what calls an `__init__`
+
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
@@ -39,9 +41,9 @@ def caller() -> Origin:
 
 
 def _internal(frame: types.FrameType) -> bool:
-    """Whether a frame is this package's, or a type checker's that is wrapped around it."""
+    """Whether a frame is this package's, or one that is wrapped around it."""
     file, module = frame.f_code.co_filename, frame.f_globals.get("__name__", "")
-    checked = file.startswith("<@beartype") or module.split(".")[0] in ("beartype", "jaxtyping")
+    checked = file.startswith("<@beartype") or module.split(".")[0] in _WRAPPERS
     return checked or file.startswith(_INTERNAL)
 
 

@@ -1,6 +1,6 @@
 """Scientific machine learning for people who think in equations."""
 
-from sciml import data as data
+from sciml import data as data, nn as nn
 from sciml.dsl import (
     D as D,
     DataError as DataError,

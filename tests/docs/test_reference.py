@@ -20,7 +20,11 @@ def public_names(namespace: ModuleType) -> list[str]:
     ]
 
 
-PUBLIC = [*public_names(sciml), *(f"data.{name}" for name in public_names(sciml.data))]
+PUBLIC = [
+    *public_names(sciml),
+    *(f"data.{name}" for name in public_names(sciml.data)),
+    *(f"nn.{name}" for name in public_names(sciml.nn)),
+]
 
 
 def named(name: str) -> object:
