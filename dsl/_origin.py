@@ -16,6 +16,8 @@ _INTERNAL = tuple(
 # Wrapped around functions of this package, and around the making of its modules.
 _WRAPPERS = ("beartype", "jaxtyping", "equinox")
 
+_WRAPPERS = ("beartype", "equinox", "jaxtyping")  # type checkers, and what calls an `__init__`
+
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
@@ -41,7 +43,7 @@ def caller() -> Origin:
 
 
 def _internal(frame: types.FrameType) -> bool:
-    """Whether a frame is this package's, or a wrapper's around it."""
+    """Whether a frame is this package's, or one that is wrapped around it."""
     file, module = frame.f_code.co_filename, frame.f_globals.get("__name__", "")
     checked = file.startswith("<@beartype") or module.split(".")[0] in _WRAPPERS
     return checked or file.startswith(_INTERNAL)

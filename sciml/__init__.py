@@ -55,5 +55,8 @@ from sciml.train import (
     Fit as Fit,
     GrowingHorizon as GrowingHorizon,
     MultipleShooting as MultipleShooting,
+    SignatureFit as SignatureFit,
     fit as fit,
+    fit_signature as fit_signature,
+    signature as signature,
 )
