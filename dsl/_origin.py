@@ -13,9 +13,6 @@ _PACKAGE = tuple({str(Path(__file__).parent), str(Path(__file__).resolve().paren
 _INTERNAL = tuple(
     str(folder) + os.sep for p in _PACKAGE for folder in (p, Path(p).parent / "sciml")
 )
-# Wrapped around functions of this package, and around the making of its modules.
-_WRAPPERS = ("beartype", "jaxtyping", "equinox")
-
 _WRAPPERS = ("beartype", "equinox", "jaxtyping")  # type checkers, and what calls an `__init__`
 
 
