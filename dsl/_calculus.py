@@ -155,11 +155,12 @@ def change_variables(system: System, variables: Mapping[Any, Any]) -> System:
     forward = {x: p for x, (_, p) in pairs.items()}
     equations = []
     for equation in solved.equations:
-        x = equation.lhs.expr
+        top: Any = equation.lhs
+        x = top.expr
         if x not in pairs:
             equations.append(equation.replace(rhs=equation.rhs.xreplace(forward)))
             continue
-        if equation.lhs.derivative_count > 1:
+        if top.derivative_count > 1:
             raise DeclarationError(f"{name_of(x)} is of second order: change only first-order ones")
         y, p = pairs[x]
         slope, bend = p.diff(y), p.diff(y, 2)

@@ -140,7 +140,7 @@ def _commutes(noise: Mapping[Any, Any], brownians: tuple[Any, ...]) -> bool:
     for number, a in enumerate(brownians):
         for b in brownians[:number]:
             for j in range(len(states)):
-                bracket = sum(
+                bracket: Any = sum(
                     columns[a][i] * columns[b][j].diff(states[i])
                     - columns[b][i] * columns[a][j].diff(states[i])
                     for i in range(len(states))

@@ -47,7 +47,7 @@ class _Split:
         if e.is_Add:
             return e.func(*linear), e.func(*rest)
         if isinstance(e, (Stack, Concatenate, Index, Sum, Roll)):
-            settings = [a for a in e.args if isinstance(a, Static)]
+            settings: Any = [a for a in e.args if isinstance(a, Static)]
             return (
                 e.func(*map(_in_shape_of, linear, operands), *settings),
                 e.func(*map(_in_shape_of, rest, operands), *settings),
@@ -64,16 +64,17 @@ class _Split:
             return None
         before, after = e.args[: places[0]], e.args[places[0] + 1 :]
         shaped = e.args[places[0]] if isinstance(e, Matmul) else sympy.S.Zero
-        linear, rest = (e.func(*before, _in_shape_of(part, shaped), *after) for part in inner)
+        make: Any = e.func
+        linear, rest = (make(*before, _in_shape_of(part, shaped), *after) for part in inner)
         return linear, rest
 
     def _piecewise(self, e: Any) -> tuple[Any, Any] | None:
-        found = [self.parts(pair.expr) for pair in e.args]
+        found: Any = [self.parts(pair.expr) for pair in e.args]
         if None in found or any(pair.cond.has(*self.wanted) for pair in e.args):
             return None
         conditions = [pair.cond for pair in e.args]
         linear, rest = (
-            Piecewise(*((f[place], c) for f, c in zip(found, conditions, strict=True)))  # type: ignore[index]
+            Piecewise(*((f[place], c) for f, c in zip(found, conditions, strict=True)))
             for place in (0, 1)
         )
         return linear, rest

@@ -65,7 +65,8 @@ def choose_sde_solver(solver: Any, model: Model) -> dfx.AbstractSolver:
 
     Raises `DeclarationError` for one that does not take this noise, with those that do.
     """
-    noise, calculus = model.program.noise, model.system.calculus
+    noise: Any = model.program.noise
+    calculus = model.system.calculus
     kind = noise.kind
     if solver is None:
         if kind == "additive":
@@ -124,7 +125,7 @@ def draw_path(
 
     Raises `DeclarationError` where there is no key.
     """
-    names = ", ".join(name_of(w) for w in model.program.noise.brownians)
+    names = ", ".join(name_of(w) for w in model.system.survey.noises)
     is_key = isinstance(key, jax.Array) and (
         jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == jnp.uint32
     )
@@ -147,7 +148,7 @@ def draw_path(
 
 def _size(model: Model) -> int:
     """Length of the vector of noise: that of the state where each component has its own."""
-    program = model.program
+    program: Any = model.program
     return program.size if program.noise.one_each else program.noise_size
 
 

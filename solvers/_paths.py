@@ -113,7 +113,7 @@ def _rectilinear(ts: Array, xs: Array) -> tuple[Array, Array]:
     return places, jnp.concatenate([moved[:, None], filled], axis=1)
 
 
-def _natural(times: np.ndarray, values: np.ndarray) -> tuple[Array, ...]:
+def _natural(times: np.ndarray, values: np.ndarray) -> tuple[Array, Array, Array, Array]:
     """Coefficients (d, c, b, a) of natural cubic splines through the known values."""
     flat = values.reshape(len(times), -1)
     pieces = np.zeros((4, len(times) - 1, flat.shape[1]))
@@ -127,7 +127,8 @@ def _natural(times: np.ndarray, values: np.ndarray) -> tuple[Array, ...]:
         for order, factor in enumerate((1, 1, 2, 6)):
             pieces[3 - order, :, channel] = spline(start, order) / factor
     shaped = pieces.reshape(4, len(times) - 1, *values.shape[1:])
-    return tuple(jnp.asarray(part) for part in shaped)
+    cubic, square, slope, value = map(jnp.asarray, shaped)
+    return cubic, square, slope, value
 
 
 def with_controls(model: Model, controls: Mapping[Any, Any] | None) -> Model:

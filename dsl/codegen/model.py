@@ -53,20 +53,22 @@ class Model(eqx.Module):
 
         Raises `DeclarationError` for a system without Brownian motions.
         """
-        program = self.program
-        if program.diffusion is None:
+        program, applies = self.program, self.program.diffusion
+        if applies is None:
             raise DeclarationError("this system has no noise: there is no D(W) in its equations")
         constants, networks = self.noise_constants() if args is None else args
         time = jnp.asarray(t, y.dtype)
 
         def applied(rate: Array) -> Array:
-            return program.diffusion(time, jnp.concatenate([y, rate]), constants, networks)
+            return applies(time, jnp.concatenate([y, rate]), constants, networks)
 
         return jax.vmap(applied, out_axes=1)(jnp.eye(program.noise_size, dtype=y.dtype))
 
     def noise_constants(self) -> tuple[tuple, dict[str, Any]]:
         """What the diffusion needs of the leaves, as `constants` for the vector field."""
-        return self.program.diffusion.constants(self.parameters, self.dtype), self.networks
+        function = self.program.diffusion
+        constants = () if function is None else function.constants(self.parameters, self.dtype)
+        return constants, self.networks
 
     def constants(self) -> tuple[tuple, dict[str, Any]]:
         """What the vector field needs of the leaves: computed once per solve, passed as `args`."""
