@@ -39,7 +39,7 @@ def neural_sde(
     >>> import jax, sciml as sm
     >>> z = sm.unknown("z", shape=2)
     >>> print(sm.nn.neural_sde(z, width=8, key=jax.random.key(0)).equations[0])
-    D(z) = f(z, t) + g(z, t)*D(W)
+    D(z) = D(W)*g(z, t) + f(z, t)
 
     Source: Kidger, On neural differential equations (2022), section 4.2.
     """

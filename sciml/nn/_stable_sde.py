@@ -65,7 +65,7 @@ def stable_sde(
     >>> import jax, sciml as sm
     >>> z = sm.unknown("z", shape=2)
     >>> print(sm.nn.stable_sde(z, "linear noise", width=8, key=jax.random.key(0)).equations[0])
-    D(z) = drift(t, z) + z*spread(t)*D(W)
+    D(z) = z*D(W)*spread(t) + drift(t, z)
 
     Source: Oh, Lim, Kim, Stable neural stochastic differential equations in analyzing irregular
     time series data (2024), equations 4 to 6.
