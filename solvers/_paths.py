@@ -44,7 +44,8 @@ class Path(eqx.Module):
 def path(times: Any, values: Any, *, kind: str = "hermite", name: str = "the path") -> Path:
     """A path through irregular, partially observed data.
 
-    Missing entries are NaN; each channel is joined through what there is of it.
+    Missing entries are NaN; each channel is joined through what there is of it, and is constant
+    before the first and behind the last of them.
 
     Arguments
       times: shape (n,), increasing.
@@ -67,10 +68,15 @@ def path(times: Any, values: Any, *, kind: str = "hermite", name: str = "the pat
         times, values = _checked(times, values, name)
     ts, xs = jnp.asarray(times), jnp.asarray(values)
     shape = xs.shape[1:]
+    first = jnp.argmax(jnp.isfinite(xs), axis=0, keepdims=True)
+    ends = {
+        "fill_forward_nans_at_end": True,  # constant before the first known value and behind the
+        "replace_nans_at_start": jnp.take_along_axis(xs, first, axis=0)[0],  # last, in each channel
+    }
     if kind == "hermite":
-        curve: Any = dfx.CubicInterpolation(ts, dfx.backward_hermite_coefficients(ts, xs))
+        curve: Any = dfx.CubicInterpolation(ts, dfx.backward_hermite_coefficients(ts, xs, **ends))
     elif kind == "linear":
-        curve = dfx.LinearInterpolation(ts, dfx.linear_interpolation(ts, xs))
+        curve = dfx.LinearInterpolation(ts, dfx.linear_interpolation(ts, xs, **ends))
     elif kind == "rectilinear":
         if xs.ndim != 2 or xs.shape[1] < 2:
             raise DataError(f'{name}: kind="rectilinear" wants time and one more channel')
@@ -123,9 +129,11 @@ def _natural(times: np.ndarray, values: np.ndarray) -> tuple[Array, Array, Array
             pieces[3, :, channel] = column[known][0]
             continue
         spline = CubicSpline(times[known], column[known], bc_type="natural")
-        start = times[:-1]
+        start = np.clip(times[:-1], times[known][0], times[known][-1])
+        inside = (times[:-1] >= times[known][0]) & (times[1:] <= times[known][-1])
         for order, factor in enumerate((1, 1, 2, 6)):
-            pieces[3 - order, :, channel] = spline(start, order) / factor
+            keep = inside if order else np.ones_like(inside)
+            pieces[3 - order, :, channel] = np.where(keep, spline(start, order) / factor, 0.0)
     shaped = pieces.reshape(4, len(times) - 1, *values.shape[1:])
     cubic, square, slope, value = map(jnp.asarray, shaped)
     return cubic, square, slope, value

@@ -57,6 +57,16 @@ def test_a_natural_spline_is_that_of_scipy():
         np.testing.assert_allclose(rate, exact(time, 1), rtol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["linear", "hermite", "cubic"])
+def test_a_channel_is_constant_before_its_first_and_behind_its_last_value(kind):
+    values = np.stack([np.cos(TIMES), np.array([np.nan, 1.0, np.nan, 3.0, np.nan])], axis=1)
+    curve = sm.path(TIMES, values, kind=kind)
+    found = np.stack([curve(jnp.asarray(time)) for time in (0.0, 0.2, 0.4, 1.5, 2.0)])
+    np.testing.assert_allclose(found[:, 0, 1], [1, 1, 1, 3, 3], atol=1e-12)
+    np.testing.assert_allclose(found[:2, 1, 1], 0, atol=1e-12)
+    np.testing.assert_allclose(found[[0, 2, 3, 4], 0, 0], np.cos(TIMES[[0, 1, 3, 4]]), atol=1e-12)
+
+
 def test_a_rectilinear_path_moves_time_first():
     values = np.stack([TIMES, TIMES**2], axis=1)
     curve = sm.path(TIMES, values, kind="rectilinear")
