@@ -1,5 +1,7 @@
 """Gradients of expressions and derivatives of networks, against jax on the same expressions."""
 
+import pickle
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -187,3 +189,16 @@ def test_derivatives_stand_in_systems_of_many_equations():
     expected = slope * jnp.sin(values) + values**2 * jnp.roll(values, 1)
     expected = expected - values / (1 + values**2)
     np.testing.assert_allclose(model.vector_field(0.3, values), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_rate_of_a_table_is_its_slope():
+    height = sm.forcing("height", [0, 1, 3], [0.0, 2.0, 1.0])
+    model = sm.compile(sm.System(sm.Eq(D(x), D(height(t))), initial={x: 0.0}))
+    assert [float(model.vector_field(a, model.state())[0]) for a in (0.5, 2.0)] == [2.0, -0.5]
+
+
+def test_a_gradient_is_pickled():
+    linear = sm.neural("linear", eqx.nn.Linear(2, 1, key=KEY))
+    slope = sm.gradient(linear(x, y) ** 2 + x, x)
+    again = pickle.loads(pickle.dumps(slope))
+    assert str(again) == str(slope) == "2*linear(x, y)*D(linear(x, y), x) + 1"
