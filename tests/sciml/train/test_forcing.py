@@ -156,9 +156,11 @@ def test_what_was_not_measured_is_not_forced(orbit):
     np.testing.assert_array_equal(made.forcing.known[0].sum(axis=0), [21, 11, 0])
 
 
-@pytest.mark.parametrize("adjoint", [dfx.RecursiveCheckpointAdjoint(), dfx.ForwardMode()])
-def test_its_slope_is_that_of_finite_differences_at_a_fixed_strength(orbit, adjoint):
-    data = [measured(orbit, 11), measured(orbit, 8)]
+@pytest.mark.parametrize(
+    ("adjoint", "counts"), [(dfx.RecursiveCheckpointAdjoint(), [9]), (dfx.ForwardMode(), [11, 8])]
+)
+def test_its_slope_is_that_of_finite_differences_at_a_fixed_strength(orbit, adjoint, counts):
+    data = [measured(orbit, count) for count in counts]
     made, point = objective(data, sm.TeacherForcing("auto"), {**TRUE, "b": 25}, adjoint)
     seen = look(made, point, jnp.ones(()))
     fixed, _ = objective(data, sm.TeacherForcing(float(made.strength(point))), {**TRUE, "b": 25})
