@@ -56,6 +56,7 @@ from sciml.train import (
     GrowingHorizon as GrowingHorizon,
     MultipleShooting as MultipleShooting,
     SignatureFit as SignatureFit,
+    TeacherForcing as TeacherForcing,
     fit as fit,
     fit_signature as fit_signature,
     signature as signature,

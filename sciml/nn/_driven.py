@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from sympy.core.function import AppliedUndef
 
 from sciml.dsl import (
+    Control,
     DataError,
     DeclarationError,
     Eq,
@@ -184,7 +185,16 @@ _SERIES = "series"
 
 
 def driven(system: System, inputs: Sequence[Any]) -> Model:
-    """The compiled model of a system whose inputs a series sets."""
+    """The compiled model of a system whose inputs a series sets.
+
+    Raises `DeclarationError` for a control, whose path is given to `solve`.
+    """
+    for symbol in inputs:
+        if isinstance(symbol, Control):
+            raise DeclarationError(
+                f"inputs: {symbol} is a control, and a module sets its inputs itself, from the "
+                f"series: declare it as an unknown, sm.unknown('{symbol}'), or solve the system"
+            )
     series = forcing(_SERIES, Held(jnp.zeros(size(inputs))))(t)
     return compile(system + System(*equations(inputs, inputs, series)))
 

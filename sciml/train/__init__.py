@@ -8,4 +8,5 @@ from ._strategies import (
     Collocation as Collocation,
     GrowingHorizon as GrowingHorizon,
     MultipleShooting as MultipleShooting,
+    TeacherForcing as TeacherForcing,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -20,12 +21,13 @@ from sciml.solvers import (
 )
 
 from ._data import read_data
+from ._forcing import build_forcing
 from ._loss import build_loss
-from ._objective import build_objective
+from ._objective import build_objective, state_scale
 from ._optimise import default_optimiser
 from ._result import Fit
 from ._space import build_space
-from ._strategies import Collocation, GrowingHorizon, MultipleShooting
+from ._strategies import Collocation, GrowingHorizon, MultipleShooting, TeacherForcing
 from ._train import (
     Plan,
     choose_polish,
@@ -56,7 +58,7 @@ def fit(
     learning_rate: float | None = None,
     optimiser: optax.GradientTransformation | None = None,
     polish: str | None = "auto",
-    strategy: GrowingHorizon | MultipleShooting | None = None,
+    strategy: GrowingHorizon | MultipleShooting | TeacherForcing | None = None,
     pretrain: Collocation | str | None = "auto",
     starts: int = 1,
     spread: float = 0.3,
@@ -98,7 +100,8 @@ def fit(
       polish: "lm" (Levenberg-Marquardt; also worth trying for networks of a few hundred weights),
         "bfgs", None, or "auto": "lm" for least squares and "bfgs" for other losses, where there are
         at most 60 free numbers and no network.
-      strategy: `GrowingHorizon` or `MultipleShooting`, where plain descent gets stuck.
+      strategy: `GrowingHorizon`, `MultipleShooting` or, for what is chaotic, `TeacherForcing`,
+        where plain descent gets stuck.
       pretrain: `Collocation`, None, or "auto": collocation where there are networks and every
         unknown is measured. It is kept where it betters the loss.
       starts, spread: how many starts, in parallel, and how far they are spread: by so much of the
@@ -152,6 +155,10 @@ def fit(
         adjoint=dfx.ForwardMode() if forward else choose_adjoint(adjoint),
         max_steps=max_steps,
     )
+    if isinstance(strategy, TeacherForcing):
+        scale = state_scale(model, measured)
+        forcing = build_forcing(model, measured, strategy, scale)
+        objective = dataclasses.replace(objective, forcing=forcing)
     if steps is None:
         steps = 1000 if space.networks else 300
     if learning_rate is None:
@@ -197,6 +204,8 @@ def _refuse_types(optimiser: Any, strategy: Any) -> None:
     if not isinstance(optimiser, optax.GradientTransformation | None):
         kind = type(optimiser).__name__
         raise DeclarationError(f"optimiser is one of optax's, such as optax.adam(1e-3), not {kind}")
-    if not isinstance(strategy, GrowingHorizon | MultipleShooting | None):
+    if not isinstance(strategy, GrowingHorizon | MultipleShooting | TeacherForcing | None):
         kind = type(strategy).__name__
-        raise DeclarationError(f"strategy is GrowingHorizon() or MultipleShooting(), not {kind}")
+        raise DeclarationError(
+            f"strategy is GrowingHorizon(), MultipleShooting() or TeacherForcing(), not {kind}"
+        )

@@ -17,6 +17,7 @@ from sciml.dsl import Model
 from sciml.solvers import Field
 
 from ._data import Dataset
+from ._forcing import Forcing, forcing_strength
 from ._loss import Custom, Likelihood, as_number, typical_size
 from ._shooting import Segments
 from ._space import Space
@@ -42,7 +43,8 @@ class Objective(eqx.Module):
 
     Fields: the `model` that points are applied to; the data, as in `Dataset`; `space`,
     `likelihood` and the `function` that computes the measured quantities; the solver and its
-    settings; `segments` of multiple shooting, or None; `penalty`, a function of the model.
+    settings; `segments` of multiple shooting, or None; `forcing` of teacher forcing, or None;
+    `penalty`, a function of the model.
     """
 
     model: Model
@@ -55,6 +57,7 @@ class Objective(eqx.Module):
     likelihood: Likelihood | Custom
     penalty: Callable | None
     segments: Segments | None
+    forcing: Forcing | None
     solver: dfx.AbstractSolver
     controller: dfx.AbstractStepSizeController
     dt0: Array | None
@@ -96,11 +99,16 @@ class Objective(eqx.Module):
 
     def predict(self, point: PyTree, until: Array) -> tuple[dict[str, Array], Array]:
         """Measured quantities by label, shape (trajectory, time, ...), and gaps of segments."""
+        strength = self.strength(point)
 
         def one(row: Array, times: Array, end: Array) -> tuple[dict[str, Array], Array]:
-            model = self.space.assemble(point, self.model, row)
-            if self.segments is None:
-                ys, gaps = self._solve(model, self.starts[row], model.state(), times, end), None
+            model, gaps = self.space.assemble(point, self.model, row), None
+            if self.forcing is not None:
+                flow = self._flow(model, self.adjoint)
+                start = self.starts[row]
+                ys = self.forcing.predict(flow, start, model.state(), times, row, strength)
+            elif self.segments is None:
+                ys = self._solve(model, self.starts[row], model.state(), times, end)
             else:
                 ys, gaps = self._shoot(model, point["segments"][row], row, times)
             constants = self.function.constants(model.parameters, ys.dtype)
@@ -118,7 +126,38 @@ class Objective(eqx.Module):
             return jax.tree.map(lambda leaf: leaf[None], single)
         return jax.vmap(one)(jnp.arange(count), self.times, until[:, 0])
 
-    def _solve(self, model: Model, t0: Array, y0: Array, times: Array, end: Array) -> Array:
+    def strength(self, point: PyTree) -> Array:
+        """The strength of teacher forcing at a point, a constant for its slope; 0 without."""
+        if self.forcing is None:
+            return jnp.zeros((), self.times.dtype)
+        if not self.forcing.automatic:
+            return self.forcing.strength
+        fixed, forcing = jax.lax.stop_gradient(point), self.forcing
+
+        def norms(row: Array, times: Array) -> Array:
+            model = self.space.assemble(fixed, self.model, row)
+            return forcing.estimate(self._flow(model, dfx.ForwardMode()), times, row)
+
+        found = jax.vmap(norms)(jnp.arange(self.times.shape[0]), self.times)
+        return forcing_strength(found, forcing.pairs, rule=forcing.rule)
+
+    def _flow(self, model: Model, adjoint: dfx.AbstractAdjoint) -> Callable:
+        """The flow of a model from a time and state to another time."""
+
+        def flow(now: Array, state: Array, then: Array) -> Array:
+            return self._solve(model, now, state, then[None], then, adjoint)[0]
+
+        return flow
+
+    def _solve(
+        self,
+        model: Model,
+        t0: Array,
+        y0: Array,
+        times: Array,
+        end: Array,
+        adjoint: dfx.AbstractAdjoint | None = None,
+    ) -> Array:
         """States at the times, the last of which is repeated beyond the end."""
         return dfx.diffeqsolve(
             dfx.ODETerm(Field(model.program)),
@@ -130,7 +169,7 @@ class Objective(eqx.Module):
             args=model.constants(),
             saveat=dfx.SaveAt(ts=jnp.minimum(times, end)),
             stepsize_controller=self.controller,
-            adjoint=self.adjoint,
+            adjoint=self.adjoint if adjoint is None else adjoint,
             max_steps=self.max_steps,
             throw=False,
         ).ys  # type: ignore[return-value]
@@ -177,6 +216,7 @@ def build_objective(
         likelihood=likelihood,
         penalty=penalty,
         segments=None,
+        forcing=None,
         solver=solver,
         controller=controller,
         dt0=dt0,

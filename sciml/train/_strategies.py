@@ -1,4 +1,4 @@
-"""Ways to lead a fit to its minimum: growing horizon, multiple shooting, derivative matching."""
+"""Ways to lead a fit to its minimum: horizons, shooting, forcing, derivative matching."""
 
 from __future__ import annotations
 
@@ -41,6 +41,38 @@ class MultipleShooting:
         if self.segments < 2 or not self.weight > 0:
             raise DeclarationError(
                 "multiple shooting needs 2 segments or more, and a positive weight"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherForcing:
+    r"""Predicts from each measurement to the next, held to the data by a strength α in [0, 1].
+
+    .. math:: \tilde z_n = (1 - \alpha) z_n + \alpha d_n, \qquad z_{n+1} = F(\tilde z_n)
+
+    F solves the system from one time of the data to the next. With α = 0 this is the whole
+    trajectory, with α = 1 each prediction begins at a measurement. In between, slopes do not grow
+    along a chaotic trajectory, while errors are still seen over several steps.
+
+    `strength` is α; or "auto", :math:`1 - 1/s` with s the geometric mean of the norms of the
+    Jacobians of F along a trajectory (the largest, of several), at the parameters of each step; or
+    "max", with s the largest of these norms, where no product of forced Jacobians exceeds 1. Both
+    take the norms where the data are, which needs every unknown to be measured; with a number,
+    those that are measured are forced. The loss of the fit, its polish and its standard errors are
+    those of forced predictions; what is held out is not forced.
+
+    Raises `DeclarationError` for another strength.
+    Source: Hess, Monfared, Brenner and Durstewitz (2023), equations 7 to 13, without the smoothing
+    of α from step to step.
+    """
+
+    strength: float | str = "auto"
+
+    def __post_init__(self) -> None:
+        given = self.strength
+        if given not in ("auto", "max") and (isinstance(given, str) or not 0 <= given <= 1):
+            raise DeclarationError(
+                f'the strength of teacher forcing is in [0, 1], "auto" or "max", not {given!r}'
             )
 
 

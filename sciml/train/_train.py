@@ -24,7 +24,7 @@ from ._optimise import Trace, default_optimiser, descend
 from ._polish import polish
 from ._result import Estimate, Fit
 from ._shooting import cut, segment_starts, without_segments
-from ._strategies import Collocation, GrowingHorizon, MultipleShooting
+from ._strategies import Collocation, GrowingHorizon, MultipleShooting, TeacherForcing
 from ._uncertainty import natural_errors, standard_errors
 
 _CURE = "try other guesses, tighter bounds, GrowingHorizon(), MultipleShooting() or Collocation()"
@@ -36,7 +36,7 @@ class Plan:
 
     optimiser: optax.GradientTransformation
     steps: int
-    strategy: GrowingHorizon | MultipleShooting | None
+    strategy: GrowingHorizon | MultipleShooting | TeacherForcing | None
     patience: int | None
     polish: str | None
     progress: bool

@@ -144,5 +144,15 @@ def test_a_series_that_does_not_fit_is_refused(times, series, error, message):
         check_series(series, (u,), times)
 
 
+def test_a_control_drives_the_declared_system_as_a_series_does_the_module():
+    X, key = sm.control("X", channels=2), jax.random.key(0)
+    system = sm.nn.liquid_time_constant(x, X, key=key)
+    series = jnp.stack([TIMES, 1 - TIMES], axis=1)  # the same by any interpolation
+    sol = sm.solve(system, (0, 2), controls={X: (TIMES, series)}, saveat=TIMES)
+    np.testing.assert_allclose(sol[x], network().solve(TIMES, series)[x], atol=1e-5)
+    with pytest.raises(sm.DeclarationError, match="X is a control, and a module sets its inputs"):
+        sm.nn.LiquidTimeConstant(x, X, key=key)
+
+
 def test_an_equation_of_a_network_is_where_the_user_declared_it():
     assert network().system.equations[0].origin.file.endswith("test_liquid.py")
