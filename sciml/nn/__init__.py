@@ -8,6 +8,7 @@ from ._flow import ContinuousFlow as ContinuousFlow, continuous_flow as continuo
 from ._hamiltonian import Hamiltonian as Hamiltonian, hamiltonian as hamiltonian
 from ._lagrangian import Lagrangian as Lagrangian, lagrangian as lagrangian
 from ._latent_ode import LatentODE as LatentODE, latent_ode as latent_ode
+from ._latent_sde import LatentSDE as LatentSDE, latent_sde as latent_sde
 from ._legendre import (
     LegendreMemory as LegendreMemory,
     hippo_legs as hippo_legs,
