@@ -59,9 +59,9 @@ clean: ## remove all that the other targets made
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) -e '.[plot,data]'
+	$(INSTALL) -e '.[plot,data,learn]'
 	@touch $@
 
 $(READY_DEV): $(READY)
-	$(INSTALL) -e '.[plot,data,docs,dev]'
+	$(INSTALL) -e '.[plot,data,learn,docs,dev]'
 	@touch $@

@@ -11,8 +11,17 @@ from ._choose import (
     with_working_root_finder as with_working_root_finder,
 )
 from ._draw import axes as axes
-from ._paths import Path as Path, path as path
+from ._knots import KnotSteps as KnotSteps
+from ._log_path import log_path as log_path
+from ._log_signature import (
+    log_signature as log_signature,
+    log_signature_size as log_signature_size,
+)
+from ._paths import Path as Path, path as path, with_controls as with_controls
 from ._results import is_traced as is_traced, refuse_missing as refuse_missing
+from ._reversible import Reversible as Reversible
+from ._reversible_adjoint import ReversibleAdjoint as ReversibleAdjoint
+from ._signature import signature as signature
 from ._solution import Solution as Solution
 from ._solve import (
     Field as Field,
@@ -21,3 +30,12 @@ from ._solve import (
     solve as solve,
 )
 from ._symplectic import ImplicitMidpoint as ImplicitMidpoint, StormerVerlet as StormerVerlet
+from .regularise._cost import (
+    SolverCost as SolverCost,
+    read_costs as read_costs,
+    solver_cost as solver_cost,
+    taylor_cost as taylor_cost,
+)
+from .regularise._difficulty import Difficulty as Difficulty, solver_difficulty as solver_difficulty
+from .regularise._run import diffeqsolve as diffeqsolve
+from .regularise._steer import steer as steer

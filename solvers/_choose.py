@@ -12,6 +12,8 @@ import optimistix as optx
 
 from sciml.dsl import DeclarationError
 
+from ._reversible_adjoint import ReversibleAdjoint
+
 # | asked for      | tolerance     | solver   | why                                                |
 # |----------------|---------------|----------|----------------------------------------------------|
 # | nothing        | rtol > 1e-8   | Tsit5    | order 5, few stages: best at usual tolerances      |
@@ -23,6 +25,23 @@ from sciml.dsl import DeclarationError
 # |                |               |          | constant steps dt0 if it does not estimate errors  |
 _TIGHT = 1e-8
 _LOCAL = 0.003  # of the asked tolerance, per step, for many digits
+
+# | adjoint          | mode    | memory in n steps | its gradients are those of                    |
+# |------------------|---------|-------------------|-----------------------------------------------|
+# | "checkpointed"   | reverse | sqrt(2 n) states  | the steps taken; if none is given             |
+# | "direct"         | both    | n states, or less | the steps taken                               |
+# | "backsolve"      | reverse | 1 state           | an equation solved backwards: approximate     |
+# | "forward"        | forward | 1 state for each  | the steps taken                               |
+# |                  |         | parameter         |                                               |
+# | "reversible"     | reverse | 1 state           | the steps taken, which are found again from   |
+# |                  |         |                   | the end; each costs two of the method         |
+_ADJOINTS = {
+    "checkpointed": dfx.RecursiveCheckpointAdjoint,
+    "direct": dfx.DirectAdjoint,
+    "backsolve": dfx.BacksolveAdjoint,
+    "forward": dfx.ForwardMode,
+    "reversible": ReversibleAdjoint,
+}
 
 # | floating type | rtol | atol |
 _CONTROLLER = "diffrax.PIDController(rtol=1e-6, atol=1e-8)"
@@ -77,10 +96,17 @@ def choose_controller(
 
 
 def choose_adjoint(adjoint: Any) -> dfx.AbstractAdjoint:
-    """How derivatives go through the solve: by checkpoints in reverse mode, if nothing is given."""
+    """How derivatives go through the solve: by the table above, or an adjoint of Diffrax.
+
+    Raises `DeclarationError` for what is neither.
+    """
     if adjoint is None:
-        return dfx.RecursiveCheckpointAdjoint()
-    _expect(adjoint, dfx.AbstractAdjoint, "adjoint", "one of Diffrax's", "diffrax.DirectAdjoint()")
+        adjoint = "checkpointed"
+    if isinstance(adjoint, str) and adjoint in _ADJOINTS:
+        return _ADJOINTS[adjoint]()
+    names = ", ".join(f'"{name}"' for name in _ADJOINTS)
+    what = f"one of Diffrax's or {names}"
+    _expect(adjoint, dfx.AbstractAdjoint, "adjoint", what, "diffrax.DirectAdjoint()")
     return adjoint
 
 

@@ -14,6 +14,7 @@ from scipy.interpolate import CubicSpline
 
 from sciml.dsl import DataError, DeclarationError, Model, name_of
 
+from ._knots import KnotSteps
 from ._results import is_traced
 
 KINDS = ("hermite", "linear", "rectilinear", "cubic")
@@ -40,6 +41,43 @@ class Path(eqx.Module):
         """Where it ends."""
         return self.curve.t1
 
+    @property
+    def times(self) -> Float[Array, " time"]:
+        """The times between which it is one polynomial: those of the data."""
+        curve: Any = self.curve
+        return curve.ts
+
+    @property
+    def knots(self) -> Float[Array, " knot"] | None:
+        """The times at which its rate jumps, both ends included; None if it is smooth."""
+        return self.curve.ts if isinstance(self.curve, dfx.LinearInterpolation) else None
+
+    def steps(self, controller: Any = None) -> dfx.AbstractStepSizeController:
+        """A `stepsize_controller` whose steps end at the knots, and begin again behind them.
+
+        Arguments
+          controller: an adaptive one of Diffrax, whose steps are cut at the knots; without it there
+            is one step for each stretch between two knots, of any solver.
+
+        Raises `DeclarationError` for a smooth path, which has none.
+
+        >>> import sciml as sm
+        >>> x, X = sm.unknown("x"), sm.control("X")
+        >>> line = sm.path([0, 1, 3], [0, 1, 0], kind="linear")
+        >>> system = sm.System(sm.Eq(sm.D(x), x * sm.D(X)), initial={x: 1})
+        >>> sol = sm.solve(system, (0, 3), controls={X: line}, stepsize_controller=line.steps())
+        >>> int(sol.stats["num_steps"])
+        2
+        """
+        if self.knots is None:
+            raise DeclarationError(
+                "the rate of this path does not jump, so that it has no knots to step to: leave "
+                "stepsize_controller away"
+            )
+        if controller is None:
+            return KnotSteps(self.knots)
+        return dfx.ClipStepSizeController(controller, jump_ts=self.knots)
+
 
 def path(times: Any, values: Any, *, kind: str = "hermite", name: str = "the path") -> Path:
     """A path through irregular, partially observed data.
@@ -53,7 +91,7 @@ def path(times: Any, values: Any, *, kind: str = "hermite", name: str = "the pat
       kind: "hermite" (cubic with backward differences, nothing of the future; Morrill et al. 2021),
         "linear", "rectilinear" (time, the first channel, moves, then the others: nothing of the
         future either), or "cubic" (natural spline, of concrete data). The rate of a linear path
-        jumps at the knots: ``diffrax.ClipStepSizeController(..., jump_ts=times)`` steps to them.
+        jumps at the knots: `Path.steps` is a controller that steps to them.
       name: for messages.
 
     Raises `DataError` for times that do not increase, and for a channel without any value.
@@ -74,6 +112,9 @@ def path(times: Any, values: Any, *, kind: str = "hermite", name: str = "the pat
         "replace_nans_at_start": jnp.take_along_axis(xs, first, axis=0)[0],  # last, in each channel
     }
     if kind == "hermite":
+        # Diffrax has no number for a channel that is known at the first time alone
+        alone = ~jnp.any(jnp.isfinite(xs[1:]), axis=0)
+        xs = xs.at[1].set(jnp.where(alone, xs[0], xs[1]))
         curve: Any = dfx.CubicInterpolation(ts, dfx.backward_hermite_coefficients(ts, xs, **ends))
     elif kind == "linear":
         curve = dfx.LinearInterpolation(ts, dfx.linear_interpolation(ts, xs, **ends))
@@ -158,7 +199,7 @@ def with_controls(model: Model, controls: Mapping[Any, Any] | None) -> Model:
             if made.shape != shapes[name]:
                 raise DeclarationError(
                     f"{name} was declared with shape {shapes[name]}, and its path has values of "
-                    f"shape {made.shape}"
+                    f"shape {made.shape}: declare it as {_declaration(name, made.shape)}"
                 )
             networks[name] = made
         elif not isinstance(networks[name], Path):
@@ -167,6 +208,11 @@ def with_controls(model: Model, controls: Mapping[Any, Any] | None) -> Model:
                 f"sm.path(times, values)"
             )
     return Model(model.parameters, model.initial, networks, model.program) if wanted else model
+
+
+def _declaration(name: str, shape: tuple[int, ...]) -> str:
+    what = f"channels={shape[0]}" if len(shape) == 1 else f"shape={shape}"
+    return f'sm.control("{name}", {what})' if shape else f'sm.control("{name}")'
 
 
 def _pair(name: str, value: Any) -> tuple[Any, Any]:

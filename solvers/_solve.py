@@ -29,7 +29,11 @@ from ._noise import (
 )
 from ._paths import with_controls
 from ._results import diagnose, is_traced, refuse_missing
+from ._reversible_adjoint import ReversibleAdjoint
 from ._solution import Solution
+from .regularise._cost import unweighted
+from .regularise._refuse import cost_key
+from .regularise._run import diffeqsolve
 
 _POINTS = 201  # saved times, where none are asked for
 _DENSE = 10_000_000  # numbers that dense output may hold by default
@@ -53,6 +57,7 @@ def solve(
     throw: bool = True,
     key: Any = None,
     controls: Mapping[Any, Any] | None = None,
+    regularise: Any = None,
 ) -> Solution:
     """Solves a system (or a compiled model) from its initial values over ``t = (t0, t1)``.
 
@@ -66,11 +71,15 @@ def solve(
       solver: a Diffrax solver, "stiff", or None for the choice in ``solvers/_choose.py``.
       rtol, atol: tolerances of the step control; 1e-6 and 1e-8 in float64, 1e-4 and 1e-6 in
         float32 if not given.
-      stepsize_controller, dt0, adjoint, max_steps: as in ``diffrax.diffeqsolve``.
+      stepsize_controller, dt0, max_steps: as in ``diffrax.diffeqsolve``.
+      adjoint: how derivatives go through the solve: "checkpointed" (if not given), "direct",
+        "backsolve", "forward", "reversible", or an adjoint of Diffrax; compared in the reference.
       throw: whether a failed solve raises; otherwise `Solution.result` tells.
-      key: of jax.random, for the path of a system with noise.
+      key: of jax.random, for the path of a system with noise, and for the time of a local cost.
       controls: the path of each control, by symbol or name: a pair of times and values, or what
         `path` made of them.
+      regularise: a cost of the solve, of `solver_cost` or `taylor_cost`, or a tuple of several; it
+        is then in ``sol.stats["cost"]``, to be added to a loss.
 
     Returns a `Solution`, indexed by any expression of the declared symbols.
 
@@ -115,7 +124,19 @@ def solve(
     traced = is_traced(model, t0 + t1, what, dt0, solver, controller)
     whole = what if traced else _with_last_step(what, adjoint)
     raw = integrate(
-        model, t0, t1, dt0, whole, dense, solver, controller, adjoint, max_steps, driver
+        model,
+        t0,
+        t1,
+        dt0,
+        whole,
+        dense,
+        solver,
+        controller,
+        adjoint,
+        max_steps,
+        driver,
+        regularise=unweighted(regularise),
+        key=cost_key(regularise, key, noisy=noisy),
     )
     ts, ys = _saved(model, raw, whole is what, throw, steps=bool(what.steps))
     return Solution(model, ts, ys, raw.interpolation, raw.stats, raw.result)
@@ -171,7 +192,7 @@ class Field(eqx.Module):
 
     def __call__(self, t: Any, y: Array, args: Any) -> Array:
         constants, networks = args
-        return self.program.rhs(jnp.asarray(t, y.dtype), y, constants, networks)
+        return self.program.rhs(jnp.asarray(t, y.dtype), y, constants or (), networks)
 
 
 @eqx.filter_jit
@@ -187,20 +208,26 @@ def integrate(
     adjoint: Any,
     max_steps: int | None,
     driver: dfx.AbstractPath | None = None,
+    regularise: Any = None,
+    key: Any = None,
 ) -> dfx.Solution:
     """One call of Diffrax, jitted; never raises: the result says how it went."""
     if driver is None:
-        terms, args = dfx.ODETerm(Field(model.program)), model.constants()
+        constants, networks = model.constants()
+        args = (constants or None, networks)  # diffrax 0.7's BacksolveAdjoint takes no empty tuple
+        terms = dfx.ODETerm(Field(model.program))
     else:
         terms, args = terms_and_args(model, driver)
-    return dfx.diffeqsolve(
+    return diffeqsolve(
         terms,
         solver,
         t0,
         t1,
         dt0,
         model.state(),
-        args=args,
+        args,
+        regularise=regularise,
+        key=key,
         saveat=dfx.SaveAt(subs=what, dense=dense),
         stepsize_controller=controller,
         adjoint=adjoint,
@@ -247,7 +274,7 @@ def saving(
     if saveat is None:
         stages = 10
         small = max_steps is not None and model.program.size * max_steps * stages <= _DENSE
-        small &= not isinstance(adjoint, dfx.BacksolveAdjoint)  # which cannot keep it
+        small &= not isinstance(adjoint, dfx.BacksolveAdjoint | ReversibleAdjoint)  # without it
         return dfx.SubSaveAt(ts=t0 + (t1 - t0) * _unit_grid(_POINTS, model.dtype)), small
     if not isinstance(saveat, dfx.SaveAt):
         return dfx.SubSaveAt(ts=_times(saveat, t0, t1, model.dtype)), False

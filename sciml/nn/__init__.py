@@ -25,6 +25,12 @@ from ._long_memory import (
 from ._neural_cde import NeuralCDE as NeuralCDE, neural_cde as neural_cde
 from ._neural_ode import NeuralODE as NeuralODE, neural_ode as neural_ode
 from ._neural_sde import NeuralSDE as NeuralSDE, neural_sde as neural_sde
+from ._readout import Readout as Readout
+from ._sde_gan import SDEGAN as SDEGAN
+from ._sde_gan_halves import (
+    sde_gan_discriminator as sde_gan_discriminator,
+    sde_gan_generator as sde_gan_generator,
+)
 from ._second_order import (
     SecondOrderNeuralODE as SecondOrderNeuralODE,
     second_order_neural_ode as second_order_neural_ode,

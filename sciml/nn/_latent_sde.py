@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from sciml.dsl import (
     D,
     DataError,
+    DeclarationError,
     Eq,
     Model,
     System,
@@ -31,7 +32,7 @@ from sciml.dsl import (
 from sciml.solvers import Solution, path
 
 from ._neural_sde import path_through
-from ._states import as_states, size_of
+from ._states import as_states, size_of, unpadded
 
 LATENT, CONTEXT, DIVERGENCE = "latent", "context", "divergence"
 
@@ -106,7 +107,10 @@ class LatentSDE(eqx.Module):
     Fields: `model`, the compiled posterior; `encoder`, a recurrent network that reads a series
     backwards in time; `start`, from the first context to mean and logarithm of the deviation of the
     first latent state; `prior_start`, the same of the prior; `readout`, from latent state to
-    channels; `noise`, the standard deviation of the measurements.
+    channels; `noise`, the standard deviation of the measurements; `dt0`, the step in time where a
+    method is given none (too large a step makes the posterior, and so the learned spread, narrow).
+
+    In a series, missing values are NaN, and it may be filled up by repeating its last time.
 
     >>> import jax, jax.numpy as jnp, sciml as sm
     >>> x = sm.unknown("x")
@@ -124,6 +128,7 @@ class LatentSDE(eqx.Module):
     prior_start: Float[Array, "2 latent"]
     readout: eqx.nn.Linear
     noise: float = eqx.field(static=True)
+    dt0: float = eqx.field(static=True)
     channels: int = eqx.field(static=True)
     prior: System = eqx.field(static=True)
 
@@ -136,20 +141,23 @@ class LatentSDE(eqx.Module):
         width: int = 32,
         depth: int = 1,
         noise: float = 0.1,
+        dt0: float = 0.01,
         key: PRNGKeyArray,
     ) -> None:
         if not noise > 0:
             raise DataError(f"noise is the positive standard deviation of a measurement: {noise}")
+        if not dt0 > 0:
+            raise DeclarationError(f"dt0 is a positive step in time, not {dt0}")
         keys = jax.random.split(key, 5)
         system = latent_sde(latent=latent, context=context, width=width, depth=depth, key=keys[0])
         self.model = compile(system)
         self.channels = size_of(as_states(states))
-        self.encoder = eqx.nn.GRUCell(self.channels + 1, width, key=keys[1])
+        self.encoder = eqx.nn.GRUCell(2 * self.channels + 1, width, key=keys[1])
         self.summary = eqx.nn.Linear(width, context, key=keys[2])
         self.start = eqx.nn.Linear(width, 2 * latent, key=keys[3])
         self.prior_start = jnp.zeros((2, latent))
         self.readout = eqx.nn.Linear(latent, self.channels, key=keys[4])
-        self.noise = float(noise)
+        self.noise, self.dt0 = float(noise), float(dt0)
         networks = self.model.networks
         self.prior = prior_sde(networks["prior"], networks["spread"], latent=latent)
 
@@ -158,14 +166,17 @@ class LatentSDE(eqx.Module):
     ) -> tuple[Float[Array, "time context"], Float[Array, "2 latent"]]:
         """The context at each time, and mean and log deviation of the first latent state."""
         gaps = jnp.diff(times, append=times[-1:])
-        inputs = jnp.concatenate([values, gaps[:, None]], axis=1)
+        mask = jnp.isfinite(values)
+        filled = jnp.where(mask, values, 0.0)
+        inputs = jnp.concatenate([filled, mask.astype(values.dtype), gaps[:, None]], axis=1)
 
-        def read(hidden: Array, row: Array) -> tuple[Array, Array]:
-            hidden = self.encoder(row, hidden)
+        def read(hidden: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
+            given, seen = row
+            hidden = jnp.where(seen, self.encoder(given, hidden), hidden)
             return hidden, hidden
 
         zero = jnp.zeros((self.encoder.hidden_size,), values.dtype)
-        last, hidden = jax.lax.scan(read, zero, inputs, reverse=True)
+        last, hidden = jax.lax.scan(read, zero, (inputs, jnp.any(mask, axis=1)), reverse=True)
         return jax.vmap(self.summary)(hidden), jnp.reshape(self.start(last), (2, -1))
 
     def loss(
@@ -173,7 +184,7 @@ class LatentSDE(eqx.Module):
         times: Float[Array, " time"],
         values: Float[Array, "time channel"],
         *,
-        dt0: Any,
+        dt0: Any = None,
         key: PRNGKeyArray,
         weight: float | Float[Array, ""] = 1.0,
     ) -> Float[Array, ""]:
@@ -187,13 +198,30 @@ class LatentSDE(eqx.Module):
         z0 = mean + deviation * jax.random.normal(first, mean.shape, mean.dtype)
         sol = self.posterior(times, context, z0, dt0=dt0, key=second)
         shown = jax.vmap(self.readout)(sol[LATENT])
-        residuals = (shown - values) / self.noise
+        mask = jnp.isfinite(values)
+        residuals = (shown - jnp.where(mask, values, 0.0)) / self.noise
         constant = np.log(self.noise) + np.log(2 * np.pi) / 2
         middle, spread = self.prior_start[0], jnp.exp(self.prior_start[1])
         ratio = (deviation / spread) ** 2
         at_start = jnp.sum(ratio + ((mean - middle) / spread) ** 2 - 1 - jnp.log(ratio)) / 2
         divergence = at_start + sol[DIVERGENCE][-1]
-        return jnp.sum(residuals**2 / 2 + constant) + weight * divergence
+        misfit = jnp.sum(jnp.where(mask, residuals**2 / 2 + constant, 0.0))
+        return misfit + weight * divergence
+
+    def __call__(
+        self,
+        times: Float[Array, " time"],
+        values: Float[Array, "time channel"],
+        *,
+        dt0: Any = None,
+        key: PRNGKeyArray,
+    ) -> Float[Array, "time channel"]:
+        """The series as the posterior understands it: one path, without the noise."""
+        first, second = jax.random.split(key)
+        context, (mean, logarithm) = self.encode(times, values)
+        z0 = mean + jnp.exp(logarithm) * jax.random.normal(first, mean.shape, mean.dtype)
+        sol = self.posterior(times, context, z0, dt0=dt0, key=second)
+        return jax.vmap(self.readout)(sol[LATENT])
 
     def posterior(
         self,
@@ -201,16 +229,17 @@ class LatentSDE(eqx.Module):
         context: Float[Array, "time context"],
         latent: Float[Array, " latent"],
         *,
-        dt0: Any,
+        dt0: Any = None,
         key: PRNGKeyArray,
     ) -> Solution:
         """One path of the posterior at `times`, with its divergence from the prior."""
         start = jnp.concatenate([latent, jnp.zeros((1,), latent.dtype)])
-        curve = path(times, context, kind="linear", name=CONTEXT)
-        return path_through(self.model, times, start, dt0=dt0, key=key, controls={CONTEXT: curve})
+        curve = path(unpadded(times)[0], context, kind="linear", name=CONTEXT)
+        step = self.dt0 if dt0 is None else dt0
+        return path_through(self.model, times, start, dt0=step, key=key, controls={CONTEXT: curve})
 
     def sample(
-        self, times: Float[Array, " time"], *, dt0: Any, key: PRNGKeyArray
+        self, times: Float[Array, " time"], *, dt0: Any = None, key: PRNGKeyArray
     ) -> Float[Array, "time channel"]:
         """One path of the prior, without the noise of measurements."""
         first, second = jax.random.split(key)
@@ -218,7 +247,8 @@ class LatentSDE(eqx.Module):
         model = compile(self.prior).replace(networks=networks)
         mean, logarithm = self.prior_start
         z0 = mean + jnp.exp(logarithm) * jax.random.normal(first, mean.shape, mean.dtype)
-        sol = path_through(model, times, z0, dt0=dt0, key=second)
+        step = self.dt0 if dt0 is None else dt0
+        sol = path_through(model, times, z0, dt0=step, key=second)
         return jax.vmap(self.readout)(sol[LATENT])
 
     @property

@@ -23,7 +23,7 @@ from sciml.dsl import (
     neural,
     t,
 )
-from sciml.solvers import Path, Solution, solve
+from sciml.solvers import Path, Solution, solve, with_controls
 
 from ._states import as_states, joined, parts, size_of, starting
 from ._stepping import Stepping
@@ -88,7 +88,8 @@ class NeuralCDE(eqx.Module):
     ``z(t0) = a(X(t0)); dz = F(z; theta) dX; output = b(z)``
 
     Fields: `model`, the compiled system; `encoder` and `readout`, the maps a and b. The arguments
-    are those of `neural_cde`; `outputs` is the number of outputs.
+    are those of `neural_cde`; `outputs` is the number of outputs. Along a long series it is solved
+    in few steps as a neural rough equation, with a path from `sciml.log_path`.
 
     >>> import jax, jax.numpy as jnp, sciml as sm
     >>> z, X = sm.unknown("z", shape=4), sm.control("X", channels=2)
@@ -139,10 +140,11 @@ class NeuralCDE(eqx.Module):
     ) -> Solution:
         """A `Solution` over the whole path, indexed by the states and the control."""
         dtype = self.model.dtype
+        driven = with_controls(self.model, {self.control: series})
         t0, t1 = jnp.asarray(series.t0, dtype), jnp.asarray(series.t1, dtype)
         state = self.encoder(series(t0)[0])
         return solve(
-            starting(self.model, state),
+            starting(driven, state),
             (t0, t1),
             saveat=saveat,
             solver=stepping.solver,
@@ -152,7 +154,6 @@ class NeuralCDE(eqx.Module):
             dt0=stepping.dt0,
             adjoint=stepping.adjoint,
             max_steps=stepping.max_steps,
-            controls={self.control: series},
         )
 
     @property

@@ -99,3 +99,15 @@ def checked_times(times: Any, dtype: Any) -> Array:
             "more, in one vector"
         )
     return times
+
+
+def unpadded(times: Array) -> tuple[Array, Array]:
+    """Increasing times for a series that is filled up by repeating its last one, and its number.
+
+    What is behind the end goes on in steps of the mean length: a path needs increasing times.
+    """
+    rows = jnp.arange(len(times))
+    last = jnp.sum(jnp.diff(times) > 0)
+    step = (times[last] - times[0]) / jnp.maximum(last, 1).astype(times.dtype)
+    beyond = times[last] + (rows - last).astype(times.dtype) * step
+    return jnp.where(rows > last, beyond, times), last

@@ -30,10 +30,19 @@ class Stepping:
     atol: float | None = None
     stepsize_controller: dfx.AbstractStepSizeController | None = None
     dt0: Any = None
-    adjoint: dfx.AbstractAdjoint | None = None
+    adjoint: dfx.AbstractAdjoint | str | None = None
     max_steps: int | None = 4096
 
-    def solve(self, model: Model, t: Any, *, saveat: Any = None, initial: Any = None) -> Solution:
+    def solve(
+        self,
+        model: Model,
+        t: Any,
+        *,
+        saveat: Any = None,
+        initial: Any = None,
+        key: Any = None,
+        throw: bool = True,
+    ) -> Solution:
         """`sciml.solve` with these options."""
         return solve(
             model,
@@ -47,6 +56,8 @@ class Stepping:
             dt0=self.dt0,
             adjoint=self.adjoint,
             max_steps=self.max_steps,
+            throw=throw,
+            key=key,
         )
 
     def through(self, model: Model, times: Any, state: Any) -> Solution:

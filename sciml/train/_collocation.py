@@ -16,7 +16,9 @@ from scipy.interpolate import CubicSpline, make_smoothing_spline
 from sciml.dsl import FitError, Model
 
 from ._data import Dataset
+from ._differences import differences
 from ._loss import typical_size
+from ._modes import DerivativeMatching
 from ._space import Space
 from ._strategies import Collocation
 
@@ -40,7 +42,9 @@ class Matching(eqx.Module):
     forward: bool = eqx.field(static=True, default=False)
     held_out: bool = eqx.field(static=True, default=False)
 
-    def losses(self, point: PyTree, horizon: Array) -> tuple[Array, Array, Array]:
+    def losses(
+        self, point: PyTree, horizon: Array, step: Array | None = None
+    ) -> tuple[Array, Array, Array, Array]:
         """The mean square of the scaled gaps; there is neither validation nor least squares."""
         model = self.space.assemble(point, self.model)
         constants = model.constants()
@@ -49,19 +53,30 @@ class Matching(eqx.Module):
             return (model.vector_field(t, y, constants) - rate) / self.scale
 
         loss = jnp.mean(jax.vmap(jax.vmap(gap))(self.times, self.states, self.rates) ** 2)
-        return loss, jnp.full_like(loss, jnp.nan), jnp.zeros((0,), loss.dtype)
+        taken = jnp.full_like(loss, self.times.size)
+        return loss, jnp.full_like(loss, jnp.nan), jnp.zeros((0,), loss.dtype), taken
 
 
 def matching(
-    model: Model, data: Dataset, space: Space, strategy: Collocation, logarithms: bool
+    model: Model,
+    data: Dataset,
+    space: Space,
+    strategy: Collocation | DerivativeMatching,
+    logarithms: bool,
 ) -> Matching:
-    """The objective of derivative matching, from smoothing splines through the training data.
+    """The objective of derivative matching, from splines or differences of the training data.
 
     With `logarithms` it is these that are smoothed. Raises `FitError` for an unknown that is not
     measured, or at fewer than two times.
     """
     rows = [r for r in range(len(data.times)) if np.any(data.training[r])]
-    parts = [_smooth(model, data, row, strategy, logarithms) for row in rows]
+    kind = "spline" if isinstance(strategy, Collocation) else strategy.slopes
+    parts = [
+        _smooth(model, data, row, strategy.smoothing, logarithms)
+        if kind == "spline"
+        else differences(model, data, row, kind)
+        for row in rows
+    ]
     length = max(len(times) for times, _, _ in parts)
     pick = [np.round(np.linspace(0, len(times) - 1, length)).astype(int) for times, _, _ in parts]
     times, states, rates = (
@@ -88,7 +103,7 @@ def can_match(model: Model, data: Dataset) -> bool:
 
 
 def _smooth(
-    model: Model, data: Dataset, row: int, strategy: Collocation, logarithms: bool
+    model: Model, data: Dataset, row: int, smoothing: float | None, logarithms: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Times, states and rates of one trajectory, where all of its columns are known."""
     curves = []
@@ -99,11 +114,11 @@ def _smooth(
         if name not in data.observed:
             raise FitError(
                 f"collocation needs every unknown to be measured; {name} is not: leave "
-                "pretrain out, or measure it"
+                "pretrain (or mode) out, or measure it"
             )
         columns = data.trained(name)[row].reshape(data.times.shape[1], -1)
         for column, values in enumerate(columns.T):
-            curve = _Curve(name, data.times[row], values, strategy.smoothing, logarithms)
+            curve = _Curve(name, data.times[row], values, smoothing, logarithms)
             curves.append((piece.offset + column, order, curve))
     start = max(curve.start for _, _, curve in curves)
     end = min(curve.end for _, _, curve in curves)

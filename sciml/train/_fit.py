@@ -12,46 +12,58 @@ import optax
 from jaxtyping import Array
 
 from sciml.dsl import DeclarationError, Model, System, compile
+from sciml.nn import Stepping
 from sciml.solvers import (
     choose_adjoint,
     choose_controller,
     choose_solver,
     choose_tolerances,
     first_step,
+    read_costs,
 )
 
+from ._adversarial import Adversarial
+from ._adversarial_fit import fit_adversarial
 from ._data import read_data
 from ._forcing import build_forcing
 from ._loss import build_loss
+from ._modes import Classification, DerivativeMatching, Regression, Variational, refuse_options
 from ._objective import build_objective, state_scale
 from ._optimise import default_optimiser
-from ._result import Fit
+from ._series_fit import fit_series
+from ._signature_fit import SignatureRegression, fit_signature
 from ._space import build_space
 from ._strategies import Collocation, GrowingHorizon, MultipleShooting, TeacherForcing
 from ._train import (
     Plan,
     choose_polish,
     choose_pretraining,
+    match_slopes,
     pretrained,
     report,
     spread_starts,
     train,
 )
 
+SERIES = Classification | Regression | Variational | Adversarial  # modes that learn from these
+Mode = SERIES | DerivativeMatching
+
 _FEW = 60  # free numbers up to which derivatives are taken in forward mode, and LM is the default
 
 
 def fit(
-    system: System | Model,
+    system: Any,
     data: Any,
     *,
     key: Array,
+    mode: Any = None,
     free: Any = None,
     initial: Any = None,
     t0: Any = None,
     loss: str | Callable = "normal",
     noise: Any = None,
     penalty: Callable[[Model], Array] | None = None,
+    regularise: Any = None,
     validation: Any = None,
     patience: int | None = None,
     steps: int | None = None,
@@ -70,15 +82,22 @@ def fit(
     adjoint: Any = None,
     max_steps: int | None = 4096,
     progress: bool = True,
-) -> Fit:
+) -> Any:
     """Fits a system to data: its parameters, initial values, and the networks in its equations.
 
     Arguments
-      system: what to fit; a fitted model too, to go on from (``fit(fitted.model, ...)``).
+      system: what to fit; a fitted model too, to go on from (``fit(fitted.model, ...)``). With a
+        mode that learns from series also an Equinox module, of `sciml.nn` or the user's own, which
+        maps ``(times, values, key=key)`` of one series to outputs. A `SignatureRegression`, which
+        takes no option but the key.
       data: columns keyed by symbol, expression or name, with the times under ``t``; a mapping, a
         DataFrame, or a list of these (trajectories, which may differ in times and columns); or a
         `data.Series`. Columns have the shape (time, ...); missing entries are NaN.
-      key: of the random numbers that spread several starts.
+      key: of the random numbers that spread several starts, and of those of a mode.
+      mode: what is compared with the data. By default trajectories are; `DerivativeMatching`
+        compares slopes. Those that learn from a `data.Series`, in steps over random batches, are
+        `Classification`, `Regression`, `Variational` and `Adversarial`. In the first two, a system
+        that the series drives through its one control is read out as `sciml.nn.Readout` says.
       free: what is estimated: parameters, networks, and unknowns (meaning their initial values, in
         each trajectory its own); by default all parameters and networks. Initial values that are
         not given are estimated in any case, from the first measurement on.
@@ -91,8 +110,11 @@ def fit(
       noise: standard deviation (of the logarithm, for "lognormal"), or one for each column, where
         it is known; otherwise columns count in units of their spread.
       penalty: a function of the model that returns a number, added to the mean loss.
+      regularise: `solver_cost` or `taylor_cost`, or a tuple of several: the mean over trajectories
+        of what their solves cost, times its weight, is added to the loss.
       validation: a fraction of the time span, held out at its end, or further data; the model that
-        is best on it is returned. Initial values of further data are not trained.
+        is best on it is returned. Initial values of further data are not trained. In a mode that
+        learns from series, a share of these, or another `data.Series`.
       patience: steps without a better one (on the validation data, if any) before stopping.
       steps, learning_rate, optimiser: of optax; by default 300 steps of Adam (1000 with networks)
         with clipped gradients, the learning rate falling from 0.01 (0.003 with networks) to a
@@ -111,7 +133,9 @@ def fit(
         networks rtol is 1e-4 and atol 1e-6.
       progress: whether a progress bar is shown.
 
-    Returns a `Fit`. Bounds of parameters and of initial values are respected by transformation.
+    Returns a `Fit`; a `SeriesFit` in a mode that learns from series, and a `SignatureFit` of a
+    `SignatureRegression`. Bounds of parameters and of initial values are respected by
+    transformation.
     Raises `DataError` for unusable data, `DeclarationError` for options that make no sense, and
     `FitError` where there is nothing to estimate or to start from, or no finite loss was seen; a
     fit that diverged later says so in `notes` and holds the best state seen.
@@ -124,19 +148,78 @@ def fit(
     >>> round(float(fitted[k]), 2)
     0.5
     """
+    if isinstance(system, SignatureRegression):
+        return fit_signature(system, data, key=key)
+    _refuse(starts=starts, steps=steps, patience=patience, learning_rate=learning_rate)
+    _refuse_types(optimiser, strategy, mode)
+    if isinstance(mode, SERIES):
+        trajectories = {
+            "initial": initial,
+            "t0": t0,
+            "noise": noise,
+            "strategy": strategy,
+            "regularise": regularise,
+            "loss": None if loss == "normal" else loss,
+            "polish": None if polish == "auto" else polish,
+            "pretrain": None if pretrain == "auto" else pretrain,
+            "starts": None if starts == 1 else starts,
+        }
+        refuse_options(mode, **trajectories)
+        course = {"key": key, "steps": 1000 if steps is None else steps, "progress": progress}
+        solving = {
+            "solver": solver,
+            "rtol": rtol,
+            "atol": atol,
+            "stepsize_controller": stepsize_controller,
+            "dt0": dt0,
+            "adjoint": adjoint,
+        }
+        if isinstance(mode, Adversarial):
+            others = {
+                "free": free,
+                "penalty": penalty,
+                "validation": validation,
+                "patience": patience,
+                "learning_rate": learning_rate,
+                "optimiser": optimiser,
+            }
+            refuse_options(mode, **others, **solving)
+            return fit_adversarial(system, data, mode, **course)
+        if optimiser is None:
+            rate = 0.003 if learning_rate is None else learning_rate
+            optimiser = default_optimiser(rate, course["steps"])
+        given = any(option is not None for option in solving.values())
+        return fit_series(
+            system,
+            data,
+            mode,
+            free=free,
+            validation=validation,
+            penalty=penalty,
+            optimiser=optimiser,
+            patience=patience,
+            stepping=Stepping(**solving, max_steps=max_steps) if given else None,
+            **course,
+        )
     model = compile(system) if isinstance(system, System) else system
     if not isinstance(model, Model):
-        raise DeclarationError(f"fit takes a System or a Model, not {type(system).__name__}")
-    _refuse(starts=starts, steps=steps, patience=patience, learning_rate=learning_rate)
-    _refuse_types(optimiser, strategy)
+        raise DeclarationError(
+            f"fit takes a System or a Model, not {type(system).__name__}; a module learns from "
+            "series in a mode, fit(..., mode=Classification())"
+        )
     if model.program.noise is not None:
         raise DeclarationError(
             "fit compares a solution with data, and a system with noise has one for every path: "
-            "minimise a loss over paths, jax.grad of jax.vmap over keys of sm.solve(..., key=key)"
+            "minimise a loss over paths, jax.grad of jax.vmap over keys of sm.solve(..., key=key); "
+            "or learn from series that drive it, fit(..., mode=Classification())"
         )
     measured = read_data(model, data, validation, t0)
     space, point = build_space(model, measured, free, initial)
     likelihood = build_loss(loss, measured, noise, model.dtype)
+    costs = read_costs(regularise)
+    if costs and (isinstance(strategy, TeacherForcing) or mode is not None):
+        other = type(strategy if mode is None else mode).__name__
+        raise DeclarationError(f"regularise is of solves of trajectories: leave {other} out")
     size = sum(leaf.size for leaf in jax.tree.leaves(point))
     if space.networks:  # whose training needs many solves more than their last digits
         rtol, atol = 1e-4 if rtol is None else rtol, 1e-6 if atol is None else atol
@@ -154,6 +237,8 @@ def fit(
         dt0=first_step(dt0, controller, model.dtype),
         adjoint=dfx.ForwardMode() if forward else choose_adjoint(adjoint),
         max_steps=max_steps,
+        costs=costs,
+        key=jax.random.fold_in(key, 1),
     )
     if isinstance(strategy, TeacherForcing):
         scale = state_scale(model, measured)
@@ -172,10 +257,14 @@ def fit(
         progress=progress,
     )
     points = spread_starts(point, starts, spread, key)
-    collocation = choose_pretraining(pretrain, objective, measured)
-    if collocation is not None:
-        points = pretrained(objective, measured, points, collocation, progress)
-    outcome = train(objective, measured, points, plan)
+    if mode is not None:
+        refuse_options(mode, strategy=strategy, pretrain=None if pretrain == "auto" else pretrain)
+        outcome = match_slopes(objective, measured, points, plan, mode)
+    else:
+        collocation = choose_pretraining(pretrain, objective, measured)
+        if collocation is not None:
+            points = pretrained(objective, measured, points, collocation, progress)
+        outcome = train(objective, measured, points, plan)
     options = {"solver": solver, "rtol": rtol, "atol": atol, "max_steps": max_steps, "dt0": dt0}
     return report(
         objective,
@@ -200,7 +289,13 @@ def _refuse(
         raise DeclarationError(f"learning_rate is positive, not {learning_rate}")
 
 
-def _refuse_types(optimiser: Any, strategy: Any) -> None:
+def _refuse_types(optimiser: Any, strategy: Any, mode: Any) -> None:
+    if not isinstance(mode, Mode | None):
+        given = f"the class {mode.__name__}" if isinstance(mode, type) else type(mode).__name__
+        raise DeclarationError(
+            "mode is Classification(), Regression(), Variational(), Adversarial() or "
+            f"DerivativeMatching(), not {given}"
+        )
     if not isinstance(optimiser, optax.GradientTransformation | None):
         kind = type(optimiser).__name__
         raise DeclarationError(f"optimiser is one of optax's, such as optax.adam(1e-3), not {kind}")

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
 from sciml.dsl import Model
-from sciml.solvers import Field
+from sciml.solvers import Field, SolverCost, diffeqsolve
 
 from ._data import Dataset
 from ._forcing import Forcing, forcing_strength
@@ -27,13 +27,15 @@ class Look(eqx.Module):
     """What is seen of an objective at a point.
 
     `loss` on the training data (with penalties) and on the `validation` data (NaN if there are
-    none), the `slope` of the loss; in forward mode for one start also the scaled `residuals` of the
-    training data and their `jacobian` by the raveled point. Starts are a leading axis of all.
+    none), the `slope` of the loss, and how many `evaluations` of the rates its solves took (NaN for
+    implicit solvers); in forward mode for one start also the scaled `residuals` of the training
+    data and their `jacobian` by the raveled point. Starts are a leading axis of all.
     """
 
     loss: Float[Array, "*start"]
     validation: Float[Array, "*start"]
     slope: PyTree
+    evaluations: Float[Array, "*start"]
     residuals: Float[Array, "*start residual"] | None = None
     jacobian: Float[Array, "*start residual free"] | None = None
 
@@ -44,7 +46,8 @@ class Objective(eqx.Module):
     Fields: the `model` that points are applied to; the data, as in `Dataset`; `space`,
     `likelihood` and the `function` that computes the measured quantities; the solver and its
     settings; `segments` of multiple shooting, or None; `forcing` of teacher forcing, or None;
-    `penalty`, a function of the model.
+    `penalty`, a function of the model; `costs` of the solves, and the `key` of those that draw a
+    time at random.
     """
 
     model: Model
@@ -62,6 +65,8 @@ class Objective(eqx.Module):
     controller: dfx.AbstractStepSizeController
     dt0: Array | None
     adjoint: dfx.AbstractAdjoint
+    key: Array
+    costs: tuple[SolverCost, ...] = eqx.field(static=True)
     function: Any = eqx.field(static=True)
     max_steps: int | None = eqx.field(static=True)
     held_out: bool = eqx.field(static=True)
@@ -71,16 +76,19 @@ class Objective(eqx.Module):
         """Whether derivatives are taken in forward mode."""
         return isinstance(self.adjoint, dfx.ForwardMode)
 
-    def losses(self, point: PyTree, horizon: Array) -> tuple[Array, Array, Array]:
-        """Training loss (with penalties), validation loss, and scaled residuals for least squares.
+    def losses(
+        self, point: PyTree, horizon: Array, step: Array | None = None
+    ) -> tuple[Array, Array, Array, Array]:
+        """Training loss (with penalties), validation loss, scaled residuals, and evaluations.
 
-        `horizon` is the part of each trajectory's time span, 0 to 1, that is trained on. Of a
-        user's loss there are no residuals.
+        `horizon` is the part of each trajectory's time span, 0 to 1, that is trained on; `step`,
+        the number of the step of training, on which weights of costs depend. Of a user's loss there
+        are no residuals for least squares.
         """
         first, last = self.times[:, :1], self.times[:, -1:]
         until = jnp.where(horizon < 1, first + horizon * (last - first), last)
         seen = self.training & (self.times <= until)
-        predicted, gaps = self.predict(point, until)
+        predicted, gaps, (costs, evaluations) = self.predict(point, until, step)
         loss = self.likelihood.loss(predicted, self.observed, seen)
         validation = jnp.full_like(loss, jnp.nan)
         if self.held_out:
@@ -95,22 +103,36 @@ class Objective(eqx.Module):
         if self.penalty is not None:
             extra = as_number(self.penalty(self.space.assemble(point, self.model)), "penalty")
             loss = loss + extra.astype(loss.dtype)
-        return loss, validation, residuals
+        trained = jnp.any(self.training, axis=1)
+        for cost, each in zip(self.costs, costs, strict=True):
+            mean = jnp.sum(jnp.where(trained, each, 0.0)) / jnp.sum(trained).astype(loss.dtype)
+            loss = (
+                loss + jnp.asarray(cost.weight_at(0 if step is None else step), loss.dtype) * mean
+            )
+        return loss, validation, residuals, jnp.sum(evaluations)
 
-    def predict(self, point: PyTree, until: Array) -> tuple[dict[str, Array], Array]:
-        """Measured quantities by label, shape (trajectory, time, ...), and gaps of segments."""
+    def predict(
+        self, point: PyTree, until: Array, step: Array | None = None
+    ) -> tuple[dict[str, Array], Array, tuple[tuple[Array, ...], Array]]:
+        """Measured quantities by label, shape (trajectory, time, ...), and gaps of segments.
+
+        And for each trajectory the costs of its solve, and how many evaluations it took.
+        """
         strength = self.strength(point)
+        step = jnp.zeros((), int) if step is None else step
+        keys = jax.random.split(jax.random.fold_in(self.key, step), self.times.shape[0])
 
-        def one(row: Array, times: Array, end: Array) -> tuple[dict[str, Array], Array]:
+        def one(row: Array, times: Array, end: Array, key: Array) -> tuple:
             model, gaps = self.space.assemble(point, self.model, row), None
             if self.forcing is not None:
                 flow = self._flow(model, self.adjoint)
                 start = self.starts[row]
                 ys = self.forcing.predict(flow, start, model.state(), times, row, strength)
+                effort: tuple = ((), jnp.full((), jnp.nan, ys.dtype))
             elif self.segments is None:
-                ys = self._solve(model, self.starts[row], model.state(), times, end)
+                ys, effort = self._solve(model, self.starts[row], model.state(), times, end, key)
             else:
-                ys, gaps = self._shoot(model, point["segments"][row], row, times)
+                ys, gaps, effort = self._shoot(model, point["segments"][row], row, times, key)
             constants = self.function.constants(model.parameters, ys.dtype)
 
             def measure(t: Array, y: Array) -> tuple[Array, ...]:
@@ -118,13 +140,13 @@ class Objective(eqx.Module):
 
             values = jax.vmap(measure)(times, ys)
             labelled = dict(zip(sorted(self.observed), values, strict=True))
-            return labelled, jnp.zeros((0,), ys.dtype) if gaps is None else gaps
+            return labelled, jnp.zeros((0,), ys.dtype) if gaps is None else gaps, effort
 
         count = self.times.shape[0]
         if count == 1:  # a batched solver loop costs more than a plain one
-            single = one(jnp.asarray(0), self.times[0], until[0, 0])
+            single = one(jnp.asarray(0), self.times[0], until[0, 0], keys[0])
             return jax.tree.map(lambda leaf: leaf[None], single)
-        return jax.vmap(one)(jnp.arange(count), self.times, until[:, 0])
+        return jax.vmap(one)(jnp.arange(count), self.times, until[:, 0], keys)
 
     def strength(self, point: PyTree) -> Array:
         """The strength of teacher forcing at a point, a constant for its slope; 0 without."""
@@ -145,7 +167,7 @@ class Objective(eqx.Module):
         """The flow of a model from a time and state to another time."""
 
         def flow(now: Array, state: Array, then: Array) -> Array:
-            return self._solve(model, now, state, then[None], then, adjoint)[0]
+            return self._solve(model, now, state, then[None], then, self.key, adjoint)[0][0]
 
         return flow
 
@@ -156,37 +178,50 @@ class Objective(eqx.Module):
         y0: Array,
         times: Array,
         end: Array,
+        key: Array,
         adjoint: dfx.AbstractAdjoint | None = None,
-    ) -> Array:
-        """States at the times, the last of which is repeated beyond the end."""
-        return dfx.diffeqsolve(
+    ) -> tuple[Array, tuple[tuple[Array, ...], Array]]:
+        """States at the times, the last of which is repeated beyond the end; costs, evaluations."""
+        constants, networks = model.constants()
+        found = diffeqsolve(
             dfx.ODETerm(Field(model.program)),
             self.solver,
             t0,
             end,
             self.dt0,
             y0,
-            args=model.constants(),
+            (constants or None, networks),  # diffrax 0.7's BacksolveAdjoint takes no empty tuple
+            regularise=self.costs,
+            key=key,
             saveat=dfx.SaveAt(ts=jnp.minimum(times, end)),
             stepsize_controller=self.controller,
             adjoint=self.adjoint if adjoint is None else adjoint,
             max_steps=self.max_steps,
             throw=False,
-        ).ys  # type: ignore[return-value]
+        )
+        ys: Any = found.ys
+        taken = jnp.asarray(found.stats.get("num_evaluations", jnp.nan)).astype(ys.dtype)
+        return ys, (found.stats.get("cost", ()), jax.lax.stop_gradient(taken))
 
-    def _shoot(self, model: Model, free: Array, row: Array, times: Array) -> tuple[Array, Array]:
-        """States at the times from segments with free starts, and the scaled gaps between them."""
+    def _shoot(
+        self, model: Model, free: Array, row: Array, times: Array, key: Array
+    ) -> tuple[Array, Array, tuple]:
+        """States at the times from segments with free starts, and the scaled gaps between them.
+
+        And the costs and evaluations of all segments together.
+        """
         assert self.segments is not None
         index = self.segments.index[row]
         y0 = jnp.concatenate([model.state()[None], free * self.segments.scale[None]])
         t0 = times[index[:, 0]].at[0].set(self.starts[row])
 
-        def segment(t0: Array, y0: Array, ts: Array) -> Array:
-            return self._solve(model, t0, y0, ts, ts[-1])
+        def segment(t0: Array, y0: Array, ts: Array, key: Array) -> tuple:
+            return self._solve(model, t0, y0, ts, ts[-1], key)
 
-        ys = jax.vmap(segment)(t0, y0, times[index])
+        ys, effort = jax.vmap(segment)(t0, y0, times[index], jax.random.split(key, len(t0)))
         gaps = (ys[:-1, -1] - y0[1:]) / self.segments.scale[None]
-        return ys[self.segments.owner[row], self.segments.place[row]], gaps
+        states = ys[self.segments.owner[row], self.segments.place[row]]
+        return states, gaps, jax.tree.map(jnp.sum, effort)
 
 
 def build_objective(
@@ -201,6 +236,8 @@ def build_objective(
     dt0: Array | None,
     adjoint: dfx.AbstractAdjoint,
     max_steps: int | None,
+    key: Array,
+    costs: tuple[SolverCost, ...] = (),
 ) -> Objective:
     """The objective of whole trajectories."""
     dtype = model.dtype
@@ -221,6 +258,8 @@ def build_objective(
         controller=controller,
         dt0=dt0,
         adjoint=adjoint,
+        key=key,
+        costs=costs,
         function=model.program.observe(tuple(data.expressions[k] for k in labels)),
         max_steps=max_steps,
         held_out=bool(np.any(data.validation)),
@@ -245,32 +284,33 @@ def look(objective: Any, point: PyTree, horizon: Array) -> Look:
 
 
 @eqx.filter_jit
-def look_at_all(objective: Any, points: PyTree, horizon: Array) -> Look:
+def look_at_all(objective: Any, points: PyTree, horizon: Array, step: Array | None = None) -> Look:
     """An objective at several points, along their leading axis; with residuals if it is one."""
 
     def one(point: PyTree) -> Look:
-        return _look(objective, point, horizon)
+        return _look(objective, point, horizon, step)
 
     if jax.tree.leaves(points)[0].shape[0] > 1:
         seen = jax.vmap(one)(points)
-        return Look(seen.loss, seen.validation, seen.slope)
+        return Look(seen.loss, seen.validation, seen.slope, seen.evaluations)
     seen = one(jax.tree.map(lambda leaf: leaf[0], points))  # a batched solver loop costs more
     return jax.tree.map(lambda leaf: leaf[None], seen)
 
 
-def _look(objective: Any, point: PyTree, horizon: Array) -> Look:
+def _look(objective: Any, point: PyTree, horizon: Array, step: Array | None) -> Look:
     flat, rebuild = ravel_pytree(point)
 
-    def seen(z: Array) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
-        loss, validation, residuals = objective.losses(rebuild(z), horizon)
-        return (loss, residuals), (loss, validation, residuals)
+    def seen(z: Array) -> tuple[tuple[Array, Array], tuple[Array, Array, Array, Array]]:
+        loss, validation, residuals, taken = objective.losses(rebuild(z), horizon, step)
+        return (loss, residuals), (loss, validation, residuals, taken)
 
-    def loss_alone(z: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    def loss_alone(z: Array) -> tuple[Array, tuple[Array, Array, Array, Array]]:
         (loss, _), aux = seen(z)
         return loss, aux
 
     if objective.forward:
-        (slope, jacobian), (loss, validation, residuals) = jax.jacfwd(seen, has_aux=True)(flat)
-        return Look(loss, validation, rebuild(slope), residuals, jacobian)
-    slope, (loss, validation, _) = jax.grad(loss_alone, has_aux=True)(flat)
-    return Look(loss, validation, rebuild(slope))
+        (slope, jacobian), aux = jax.jacfwd(seen, has_aux=True)(flat)
+        loss, validation, residuals, taken = aux
+        return Look(loss, validation, rebuild(slope), taken, residuals, jacobian)
+    slope, (loss, validation, _, taken) = jax.grad(loss_alone, has_aux=True)(flat)
+    return Look(loss, validation, rebuild(slope), taken)

@@ -21,10 +21,14 @@ _SYNC = 10  # steps between two looks at the numbers: waiting for each step woul
 
 @dataclasses.dataclass
 class Trace:
-    """How a minimisation went: losses of each start, shape (step, start), and what was noted."""
+    """How a minimisation went: losses of each start, shape (step, start), and what was noted.
+
+    `evaluations` of the rates that the solves of each step and start took, of the same shape.
+    """
 
     losses: np.ndarray
     validation: np.ndarray
+    evaluations: np.ndarray
     notes: list[str]
 
     @property
@@ -87,10 +91,10 @@ def descend(
         limit = jnp.asarray(patience if whole and patience is not None else steps + 1)
         by_validation = jnp.asarray(whole and objective.held_out)
         for step in range(len(seen), round(steps * (number + 1) / len(horizons))):
-            one = look_at_all(objective, carry.point, part)
-            one = Look(one.loss, one.validation, one.slope)
+            one = look_at_all(objective, carry.point, part, jnp.asarray(step))
+            one = Look(one.loss, one.validation, one.slope, one.evaluations)
             carry = _advance(optimiser, carry, one, by_validation, limit)
-            seen.append(Look(one.loss, one.validation, None))
+            seen.append(Look(one.loss, one.validation, None, one.evaluations))
             if step and (step + 1) % _SYNC and step + 1 < steps:
                 continue
             bar.update(step + 1 - bar.n)
@@ -104,7 +108,8 @@ def descend(
     count = carry.since.shape[0]
     losses = np.array([one.loss for one in seen]).reshape(-1, count)
     validation = np.array([one.validation for one in seen]).reshape(-1, count)
-    trace = Trace(losses, validation, notes)
+    evaluations = np.array([one.evaluations for one in seen]).reshape(-1, count)
+    trace = Trace(losses, validation, evaluations, notes)
     notes.extend(_diverged(trace, horizons))
     return carry.best, trace
 
@@ -137,37 +142,41 @@ def _advance(
     update = optax.with_extra_args_support(optimiser).update
 
     def one(carry: _Carry, seen: Look) -> _Carry:
-        good = jnp.isfinite(seen.loss) & _all_finite(seen.slope)
+        good = jnp.isfinite(seen.loss) & all_finite(seen.slope)
         score = jnp.where(by_validation, seen.validation, seen.loss)
         better = good & (score < carry.best.score)
         now = Best(carry.point, score, seen.loss, seen.validation)
-        best = _where(better, now, carry.best)
+        best = where_tree(better, now, carry.best)
         since = jnp.where(better, 0, carry.since + 1)
-        slope = _where(good, seen.slope, jax.tree.map(jnp.zeros_like, seen.slope))
+        slope = where_tree(good, seen.slope, jax.tree.map(jnp.zeros_like, seen.slope))
         with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
             change, state = update(slope, carry.state, carry.point, value=seen.loss)  # type: ignore[arg-type]
             change = jax.tree.map(lambda leaf: leaf * carry.shrink, change)
             moved = eqx.apply_updates(carry.point, change)
-        moved, state = _like((carry.point, carry.state), (moved, state))
+        moved, state = in_types_of((carry.point, carry.state), (moved, state))
         shrink = jnp.where(good, carry.shrink, 0.5 * carry.shrink)
         next_ = _Carry(
-            _where(good, moved, best.point), _where(good, state, carry.state), best, since, shrink
+            where_tree(good, moved, best.point),
+            where_tree(good, state, carry.state),
+            best,
+            since,
+            shrink,
         )
-        return _where(carry.since < patience, next_, carry)
+        return where_tree(carry.since < patience, next_, carry)
 
     return jax.vmap(one)(carry, seen)
 
 
-def _all_finite(tree: PyTree) -> Array:
+def all_finite(tree: PyTree) -> Array:
     leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
     return functools.reduce(jnp.logical_and, leaves, jnp.asarray(True))
 
 
-def _where(condition: Array, one: PyTree, other: PyTree) -> PyTree:
+def where_tree(condition: Array, one: PyTree, other: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
 
 
-def _like(old: PyTree, new: PyTree) -> PyTree:
+def in_types_of(old: PyTree, new: PyTree) -> PyTree:
     """A tree in the floating types of another."""
 
     def convert(a: Array, b: Array) -> Array:

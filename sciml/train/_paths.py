@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import sympy
 
+from sciml.data import Series
 from sciml.dsl import DataError, DeclarationError, expression_text
 
 
@@ -30,10 +31,12 @@ class Path:
 
 
 def read_paths(data: Any, path: Sequence[str], target: str | None) -> list[Path]:
-    """Trajectories out of mappings (or DataFrames) of columns, which are asked for by name.
+    """Trajectories out of mappings (or DataFrames, or a `Series`), whose columns have names.
 
     Raises `DataError`, which says in which trajectory, for what is none.
     """
+    if isinstance(data, Series):
+        data = data.trajectories()
     single = isinstance(data, Mapping) or hasattr(data, "columns")
     tables = [data] if single else list(data)
     if not tables:

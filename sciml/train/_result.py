@@ -44,8 +44,10 @@ class Fit:
     `estimates` of free parameters and initial values, by name; `free`, names of what was
     estimated; `loss` and `validation_loss` of the model (NaN where nothing was held out); `losses`
     and `validation_losses` while training, shape (step, start); `start_losses`, the final training
-    loss of each start; `initial`, initial values by name of each trajectory; `data`; `options`, of
-    the solver it was trained with; `diverged`, whether training did; `notes`, what else to know.
+    loss of each start; `evaluations` of the rates that the solves of each step took, shape (step,
+    start), those of derivatives not counted (NaN for implicit solvers); `initial`, initial values
+    by name of each trajectory; `data`; `options`, of the solver it was trained with; `diverged`,
+    whether training did; `notes`, what else to know.
     """
 
     model: Model
@@ -56,6 +58,7 @@ class Fit:
     losses: np.ndarray
     validation_losses: np.ndarray
     start_losses: np.ndarray
+    evaluations: np.ndarray
     initial: tuple[Mapping[str, Any], ...]
     data: Dataset
     options: Mapping[str, Any]

@@ -126,7 +126,7 @@ def build_space(
     for name in names:
         if name in declared:
             bounds = getattr(declared[name], "bounds", None)
-            start = _start(model, declared[name], bounds)
+            start = parameter_start(model, declared[name], bounds)
             made = coordinate(bounds, start, 0.0, model.dtype)
             parameters[name], point["parameters"][name] = made
         elif name in states:
@@ -228,7 +228,7 @@ def _initial_values(model: Model, initial: Any, count: int) -> dict[str, np.ndar
     return found
 
 
-def _start(model: Model, parameter: Any, bounds: tuple[float, float] | None) -> np.ndarray:
+def parameter_start(model: Model, parameter: Any, bounds: tuple[float, float] | None) -> np.ndarray:
     """The value of a parameter, or else its guess."""
     name, start = parameter.name, np.asarray(model.parameters[parameter.name])
     guess = getattr(parameter, "guess", None)

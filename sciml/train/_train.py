@@ -19,6 +19,7 @@ from sciml.solvers import solve
 from ._collocation import can_match, matching
 from ._data import Dataset
 from ._loss import Custom, Likelihood
+from ._modes import DerivativeMatching
 from ._objective import Look, Objective, look, look_at_all, state_scale
 from ._optimise import Trace, default_optimiser, descend
 from ._polish import polish
@@ -56,7 +57,7 @@ class Outcome:
 def choose_polish(polish: str | None, objective: Objective, *, few: bool) -> str | None:
     """The method of polishing for an option of `fit`."""
     squares = isinstance(objective.likelihood, Likelihood) and (
-        objective.likelihood.kind != "poisson" and objective.penalty is None
+        objective.likelihood.kind != "poisson" and objective.penalty is None and not objective.costs
     )
     if polish == "auto":
         if not few or objective.space.networks:
@@ -103,10 +104,8 @@ def pretrained(
     objective: Objective, data: Dataset, points: PyTree, strategy: Collocation, progress: bool
 ) -> PyTree:
     """The starts after derivative matching, where that betters the loss."""
-    kind = objective.likelihood
-    logarithms = isinstance(kind, Likelihood) and kind.kind == "lognormal"
     best, _ = descend(
-        matching(objective.model, data, objective.space, strategy, logarithms),
+        matching(objective.model, data, objective.space, strategy, _in_logarithms(objective)),
         points,
         optimiser=default_optimiser(strategy.learning_rate, strategy.steps),
         steps=strategy.steps,
@@ -121,6 +120,44 @@ def pretrained(
         return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
     return jax.tree.map(pick, best.point, points)
+
+
+def _in_logarithms(objective: Objective) -> bool:
+    """Whether the logarithms of measurements are compared."""
+    kind = objective.likelihood
+    return isinstance(kind, Likelihood) and kind.kind == "lognormal"
+
+
+def match_slopes(
+    objective: Objective, data: Dataset, points: PyTree, plan: Plan, mode: DerivativeMatching
+) -> Outcome:
+    """The best of the starts after derivative matching alone, seen over whole trajectories.
+
+    Raises `FitError` where no finite loss was seen.
+    """
+    course = matching(objective.model, data, objective.space, mode, _in_logarithms(objective))
+    best, trace = descend(
+        course,
+        points,
+        optimiser=plan.optimiser,
+        steps=plan.steps,
+        patience=plan.patience,
+        progress=plan.progress,
+    )
+    if plan.steps and not np.any(np.isfinite(best.score)):
+        raise FitError(
+            "no step had a finite loss: the vector field is infinite or not a number where the "
+            f"data are; {_CURE}"
+        )
+    point = _row(best.point, int(np.nanargmin(np.asarray(best.score))))
+    seen = look(objective, point, jnp.ones((), objective.times.dtype))
+    if not np.isfinite(float(seen.loss)):
+        trace.notes.append(
+            "diverged: the slopes are matched, but trajectories of the fitted model have no finite "
+            "loss; look at fitted.solve, and at a fit without mode that starts from fitted.model"
+        )
+    scores = np.asarray(best.score, float)
+    return Outcome(point, float(seen.loss), float(seen.validation), scores, trace)
 
 
 def train(objective: Objective, data: Dataset, points: PyTree, plan: Plan) -> Outcome:
@@ -247,7 +284,8 @@ def report(
     """The `Fit` of an outcome, with standard errors where the problem is small enough."""
     space, point, notes = objective.space, outcome.point, list(outcome.trace.notes)
     errors = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), point)
-    if few and isinstance(objective.likelihood, Likelihood) and objective.penalty is None:
+    plain = objective.penalty is None and not objective.costs
+    if few and isinstance(objective.likelihood, Likelihood) and plain:
         seen = look(_forward(objective), point, jnp.ones((), objective.times.dtype))
         errors, note = standard_errors(point, seen, count=data.count, known_noise=known_noise)
         notes += [note] if note else []
@@ -264,6 +302,7 @@ def report(
         losses=outcome.trace.losses,
         validation_losses=outcome.trace.validation,
         start_losses=outcome.start_losses,
+        evaluations=outcome.trace.evaluations,
         initial=tuple({name: m.initial_value(name) for name in names} for m in models),
         data=data,
         options=options,

@@ -101,3 +101,13 @@ def test_controls_that_do_not_fit_are_refused():
     ):
         with pytest.raises(sm.DeclarationError, match=message):
             sm.solve(system, t=(0, 2), controls=controls)
+
+
+@pytest.mark.parametrize("kind", ["linear", "hermite", "cubic"])
+@pytest.mark.parametrize("place", range(5))
+def test_a_channel_that_is_known_once_is_constant(kind, place):
+    values = np.full(5, np.nan)
+    values[place] = 1.5
+    curve = sm.path(TIMES, values, kind=kind)
+    for time in (0.0, 0.2, 1.2, 2.0):
+        np.testing.assert_allclose(curve(jnp.asarray(time)), [1.5, 0.0])

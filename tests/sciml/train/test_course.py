@@ -55,6 +55,7 @@ def objective_of(system, data, *, adjoint, controller, loss="normal"):
         dt0=None,
         adjoint=adjoint,
         max_steps=64,
+        key=jax.random.key(0),
     )
 
 

@@ -110,6 +110,7 @@ def objective(data, strategy, values=TRUE, adjoint=None):
         dt0=None,
         adjoint=dfx.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
         max_steps=4096,
+        key=jax.random.key(0),
     )
     if strategy is not None:
         forcing = build_forcing(model, measured, strategy, np.ones(3))
