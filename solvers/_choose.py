@@ -26,15 +26,15 @@ from ._reversible_adjoint import ReversibleAdjoint
 _TIGHT = 1e-8
 _LOCAL = 0.003  # of the asked tolerance, per step, for many digits
 
-# | adjoint          | mode    | memory in n steps | its gradients are those of                    |
-# |------------------|---------|-------------------|-----------------------------------------------|
-# | "checkpointed"   | reverse | sqrt(2 n) states  | the steps taken; if none is given             |
-# | "direct"         | both    | n states, or less | the steps taken                               |
-# | "backsolve"      | reverse | 1 state           | an equation solved backwards: approximate     |
-# | "forward"        | forward | 1 state for each  | the steps taken                               |
-# |                  |         | parameter         |                                               |
-# | "reversible"     | reverse | 1 state           | the steps taken, which are found again from   |
-# |                  |         |                   | the end; each costs two of the method         |
+# | adjoint        | mode    | memory in n steps   | its gradient is that of                      |
+# |----------------|---------|---------------------|----------------------------------------------|
+# | "checkpointed" | reverse | sqrt(2 n) states    | the steps taken; if nothing is given         |
+# | "direct"       | both    | 16 log n steps      | the steps taken                              |
+# | "backsolve"    | reverse | a few states        | adjoint equations: to the tolerance alone    |
+# | "reversible"   | reverse | a few states        | the steps taken, found again from the end;   |
+# |                |         |                     | each costs two of an explicit method         |
+# | "forward"      | forward | a few states for    | the steps taken                              |
+# |                |         | each parameter      |                                              |
 _ADJOINTS = {
     "checkpointed": dfx.RecursiveCheckpointAdjoint,
     "direct": dfx.DirectAdjoint,
@@ -101,7 +101,7 @@ def choose_adjoint(adjoint: Any) -> dfx.AbstractAdjoint:
     Raises `DeclarationError` for what is neither.
     """
     if adjoint is None:
-        adjoint = "checkpointed"
+        return dfx.RecursiveCheckpointAdjoint()
     if isinstance(adjoint, str) and adjoint in _ADJOINTS:
         return _ADJOINTS[adjoint]()
     names = ", ".join(f'"{name}"' for name in _ADJOINTS)

@@ -13,6 +13,8 @@ from jaxtyping import Array
 
 from sciml.dsl import DeclarationError, Model, name_of
 
+from ._increments import Increments
+
 # | solver               | calculus      | noise       | strong order (additive)   |
 # |----------------------|---------------|-------------|---------------------------|
 # | Euler                | Ito           | any         | 0.5 (1.0)                 |
@@ -33,6 +35,7 @@ _ANY = (dfx.EulerHeun, dfx.Heun, dfx.Midpoint, dfx.Ralston, dfx.ReversibleHeun, 
 _STRATONOVICH = (*_ANY, dfx.GeneralShARK)
 _COMMUTATIVE = {"ito": (dfx.ItoMilstein,), "stratonovich": (dfx.StratonovichMilstein, dfx.SlowRK)}
 _ADDITIVE = (dfx.SRA1, dfx.ShARK, dfx.SEA)
+NOISES = ("refinable", "stepwise")
 _STEPS = 1000  # constant steps, where dt0 is not given
 _FINER = 0.5  # resolution of the path of the noise, in steps
 
@@ -119,7 +122,14 @@ def choose_sde_controller(controller: Any, solver: dfx.AbstractSolver) -> Any:
 
 
 def draw_path(
-    model: Model, key: Any, t0: Array, t1: Array, step: Array, solver: dfx.AbstractSolver
+    model: Model,
+    key: Any,
+    t0: Array,
+    t1: Array,
+    step: Array,
+    solver: dfx.AbstractSolver,
+    *,
+    stepwise: bool = False,
 ) -> dfx.AbstractPath:
     """The Brownian path of a solve, with the Levy area that its solver needs.
 
@@ -139,10 +149,30 @@ def draw_path(
         dfx.AbstractSpaceTimeLevyArea: dfx.SpaceTimeLevyArea,
         dfx.AbstractSpaceTimeTimeLevyArea: dfx.SpaceTimeTimeLevyArea,
     }
+    levy = concrete.get(area, dfx.BrownianIncrement)
+    if stepwise:
+        return Increments(t0=t0, t1=t1, step=step, key=key, size=_size(model), levy_area=levy)
     shape = jax.ShapeDtypeStruct((_size(model),), model.dtype)
     tol = jnp.minimum(_FINER * step, 0.999 * (t1 - t0))
-    return dfx.VirtualBrownianTree(
-        t0, t1, tol, shape, key, levy_area=concrete.get(area, dfx.BrownianIncrement)
+    return dfx.VirtualBrownianTree(t0, t1, tol, shape, key, levy_area=levy)
+
+
+def is_stepwise(noise: Any, controller: Any, adjoint: Any) -> bool:
+    """Whether noise is drawn step by step.
+
+    Raises `DeclarationError` for what is no kind of noise, and where steps may be taken twice.
+    """
+    if noise not in NOISES:
+        known = ", ".join(map(repr, NOISES))
+        raise DeclarationError(f"noise is one of {known}, not {noise!r}")
+    if noise == "refinable":
+        return False
+    once = (dfx.RecursiveCheckpointAdjoint, dfx.DirectAdjoint, dfx.ForwardMode)
+    if isinstance(controller, dfx.ConstantStepSize) and isinstance(adjoint, once):
+        return True
+    raise DeclarationError(
+        'noise="stepwise" belongs to constant steps that are taken in one direction: leave '
+        "stepsize_controller and adjoint out, or noise"
     )
 
 

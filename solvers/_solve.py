@@ -25,6 +25,7 @@ from ._noise import (
     choose_sde_solver,
     draw_path,
     first_sde_step,
+    is_stepwise,
     terms_and_args,
 )
 from ._paths import with_controls
@@ -58,6 +59,7 @@ def solve(
     key: Any = None,
     controls: Mapping[Any, Any] | None = None,
     regularise: Any = None,
+    noise: str = "refinable",
 ) -> Solution:
     """Solves a system (or a compiled model) from its initial values over ``t = (t0, t1)``.
 
@@ -80,6 +82,8 @@ def solve(
         `path` made of them.
       regularise: a cost of the solve, of `solver_cost` or `taylor_cost`, or a tuple of several; it
         is then in ``sol.stats["cost"]``, to be added to a loss.
+      noise: "refinable", where a key is one path whatever the steps are; or "stepwise", drawn step
+        by step, where another `dt0` is another path: several times faster, for constant steps.
 
     Returns a `Solution`, indexed by any expression of the declared symbols.
 
@@ -119,7 +123,10 @@ def solve(
         solver = choose_solver(solver, rtol)
     adjoint = choose_adjoint(adjoint)
     dt0 = first_step(dt0, controller, model.dtype)
-    driver = draw_path(model, key, t0, t1, dt0, solver) if noisy else None
+    stepwise = is_stepwise(noise, controller, adjoint)
+    driver = None
+    if noisy:
+        driver = draw_path(model, key, t0, t1, dt0, solver, stepwise=stepwise)
     what, dense = saving(saveat, model, t0, t1, adjoint, max_steps)
     traced = is_traced(model, t0 + t1, what, dt0, solver, controller)
     whole = what if traced else _with_last_step(what, adjoint)

@@ -110,9 +110,14 @@ class NeuralSDE(eqx.Module):
         dt0: Any,
         key: PRNGKeyArray,
         solver: Any = None,
+        noise: str = "stepwise",
     ) -> Float[Array, "time state"]:
-        """One path at `times`, from the state at the first of them, in steps `dt0`."""
-        return path_through(self.model, times, initial, dt0=dt0, key=key, solver=solver).ys
+        """One path at `times`, from the state at the first of them, in steps `dt0`.
+
+        Its noise is drawn step by step, or "refinable", as `sciml.solve` says.
+        """
+        options = {"dt0": dt0, "key": key, "solver": solver, "noise": noise}
+        return path_through(self.model, times, initial, **options).ys
 
     def solve(self, t: Any, *, key: PRNGKeyArray, initial: Any = None, **options: Any) -> Solution:
         """A `Solution` over ``t = (t0, t1)``; options as those of `sciml.solve`."""
@@ -133,6 +138,7 @@ def path_through(
     key: PRNGKeyArray,
     solver: Any = None,
     controls: Any = None,
+    noise: str = "stepwise",
 ) -> Solution:
     """One path at `times`, from the state at the first of them."""
     times = checked_times(times, model.dtype)
@@ -144,4 +150,5 @@ def path_through(
         key=key,
         solver=solver,
         controls=controls,
+        noise=noise,
     )

@@ -146,8 +146,14 @@ class Readout(eqx.Module):
             at = jnp.asarray(self.missing)
             model = starting(model, model.state().at[at].set(self.encoder(series(t0)[0])))
         stepping = self._stepping(series, (end - t0) / self.steps)
+        noisy = model.program.noise is not None and stepping.adjoint is None
         return stepping.solve(
-            model, (t0, end), saveat=end[None] if saveat is None else saveat, key=key, throw=throw
+            model,
+            (t0, end),
+            saveat=end[None] if saveat is None else saveat,
+            key=key,
+            throw=throw,
+            noise="stepwise" if noisy else "refinable",
         )
 
     def _stepping(self, series: Path, step: Float[Array, ""]) -> Stepping:

@@ -42,6 +42,7 @@ class Stepping:
         initial: Any = None,
         key: Any = None,
         throw: bool = True,
+        noise: str = "refinable",
     ) -> Solution:
         """`sciml.solve` with these options."""
         return solve(
@@ -58,6 +59,7 @@ class Stepping:
             max_steps=self.max_steps,
             throw=throw,
             key=key,
+            noise=noise,
         )
 
     def through(self, model: Model, times: Any, state: Any) -> Solution:

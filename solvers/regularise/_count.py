@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import diffrax as dfx
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
@@ -55,7 +56,7 @@ def evaluations(solver: Any) -> Evaluations | None:
     return None if steps is None else Evaluations(steps)
 
 
-class Counted(dfx.AbstractAdaptiveStepSizeController):
+class AbstractCounted(dfx.AbstractStepSizeController):
     """A step size controller that also counts evaluations beside those of every step.
 
     Its state is that of the controller; whether the next attempt starts afresh, without a rate of
@@ -63,22 +64,10 @@ class Counted(dfx.AbstractAdaptiveStepSizeController):
     took.
     """
 
-    controller: dfx.AbstractAdaptiveStepSizeController
-
-    @property
-    def rtol(self) -> Any:  # type: ignore[override]
-        return self.controller.rtol
-
-    @property
-    def atol(self) -> Any:  # type: ignore[override]
-        return self.controller.atol
-
-    @property
-    def norm(self) -> Any:  # type: ignore[override]
-        return self.controller.norm
+    controller: eqx.AbstractVar[dfx.AbstractStepSizeController]
 
     def wrap(self, direction: Any) -> Any:
-        return Counted(self.controller.wrap(direction))  # type: ignore[arg-type]
+        return eqx.tree_at(lambda c: c.controller, self, self.controller.wrap(direction))
 
     def init(
         self,
@@ -121,19 +110,45 @@ class Counted(dfx.AbstractAdaptiveStepSizeController):
         return keep, t0, t1, jumped, (state, fresh, count, first), result
 
 
+class CountedSteps(AbstractCounted):
+    """A controller that does not adapt steps to errors, with counts."""
+
+    controller: dfx.AbstractStepSizeController
+
+
+class CountedErrors(AbstractCounted, dfx.AbstractAdaptiveStepSizeController):
+    """A controller that adapts steps to errors, with counts."""
+
+    controller: dfx.AbstractAdaptiveStepSizeController
+
+    @property
+    def rtol(self) -> Any:  # type: ignore[override]
+        return self.controller.rtol
+
+    @property
+    def atol(self) -> Any:  # type: ignore[override]
+        return self.controller.atol
+
+    @property
+    def norm(self) -> Any:  # type: ignore[override]
+        return self.controller.norm
+
+
 _RULE = 2  # evaluations of Hairer's rule for the first step
 
 
 def counted(controller: Any) -> Any:
-    """The controller with counts, if it may reject steps."""
+    """The controller with counts, unless it neither rejects steps nor passes jumps."""
+    if isinstance(controller, dfx.ConstantStepSize | dfx.StepTo):
+        return controller
     adaptive = isinstance(controller, dfx.AbstractAdaptiveStepSizeController)
-    return Counted(controller) if adaptive else controller  # type: ignore[call-arg]
+    return (CountedErrors if adaptive else CountedSteps)(controller)  # type: ignore[call-arg]
 
 
 def num_evaluations(solver: Any, stats: dict[str, Any], controller_state: Any) -> Any:
     """Evaluations of the rates in a solve, or None where they cannot be told.
 
-    `controller_state` is that of a `Counted`, or None for steps that are never rejected.
+    `controller_state` is that of `AbstractCounted`, or None for steps that are never rejected.
     """
     each = evaluations(solver)
     if each is None:

@@ -200,3 +200,65 @@ def test_the_same_key_is_the_same_path():
     np.testing.assert_array_equal(one[x], other[x])
     third = sm.solve(GEOMETRIC, t=(0, 1), key=jax.random.key(6))
     assert not np.allclose(one[x], third[x])
+
+
+# -- noise drawn step by step ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", [dfx.Euler(), dfx.ShARK(), dfx.SRA1()])
+def test_noise_drawn_step_by_step_has_the_moments_of_a_brownian_motion(solver):
+    w = sm.unknown("w", shape=2)
+    system = sm.System(sm.Eq(D(w), 2 * D(sm.brownian("B", shape=2))), initial={w: 0})
+    options = {"t": (0, 1), "saveat": [0.5, 1.0], "dt0": 0.125, "solver": solver}
+    draw = lambda key: sm.solve(system, noise="stepwise", key=key, **options)[w]
+    ends = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(0), 20_000)))
+    first, second = ends[:, 0], ends[:, 1] - ends[:, 0]
+    for part in (first, second):
+        np.testing.assert_allclose(part.mean(0), 0, atol=0.05)
+        np.testing.assert_allclose(part.var(0), 2, rtol=0.04)
+    mixed = np.corrcoef(np.concatenate([first, second], axis=1).T)
+    np.testing.assert_allclose(mixed, np.eye(4), atol=0.03)
+
+
+def test_the_areas_drawn_step_by_step_have_their_variances():
+    from sciml.solvers._increments import Increments
+
+    for kind, variances in (
+        (dfx.BrownianIncrement, [1]),
+        (dfx.SpaceTimeLevyArea, [1, 1 / 12]),
+        (dfx.SpaceTimeTimeLevyArea, [1, 1 / 12, 1 / 720]),
+    ):
+        step = jnp.asarray(0.25)
+        noise = Increments(jnp.zeros(()), jnp.ones(()), step, jax.random.key(1), 40_000, kind)
+        drawn = noise.evaluate(0.5, 0.75, use_levy=True)
+        assert drawn.dt == 0.25
+        parts = np.array([getattr(drawn, name) for name in "WHK"[: len(variances)]])
+        np.testing.assert_allclose(parts.var(1) / 0.25, variances, rtol=0.03)
+        np.testing.assert_array_equal(noise.evaluate(0.5, 0.75), drawn.W)
+        assert not np.any(noise.evaluate(0.25, 0.5) == drawn.W)
+
+
+def test_the_slope_through_noise_drawn_step_by_step_is_that_of_finite_differences():
+    x, k = sm.unknown("x"), sm.parameter("k", 0.5)
+    system = sm.System(sm.Eq(D(x), -k * x + k * x * D(sm.brownian("B"))), initial={x: 1})
+
+    def end(k0):
+        values = {k: k0}
+        options = {"values": values, "dt0": 0.1, "key": jax.random.key(3), "noise": "stepwise"}
+        return sm.solve(system, t=(0, 1), saveat=[1.0], **options)[x][-1]
+
+    slope, h = jax.grad(end)(0.5), 1e-6
+    np.testing.assert_allclose(slope, (end(0.5 + h) - end(0.5 - h)) / (2 * h), rtol=1e-6)
+
+
+def test_noise_drawn_step_by_step_is_refused_where_steps_are_not_constant():
+    x = sm.unknown("x")
+    system = sm.System(sm.Eq(D(x), -x + D(sm.brownian("B"))), initial={x: 1})
+    control = dfx.PIDController(rtol=1e-2, atol=1e-2)
+    with pytest.raises(sm.DeclarationError, match="belongs to constant steps"):
+        sm.solve(
+            system, t=(0, 1), key=jax.random.key(0), solver=dfx.SPaRK(), noise="stepwise",
+            stepsize_controller=control, dt0=0.1,
+        )  # fmt: skip
+    with pytest.raises(sm.DeclarationError, match="noise is one of 'refinable', 'stepwise'"):
+        sm.solve(system, t=(0, 1), key=jax.random.key(0), noise="fine")

@@ -141,7 +141,7 @@ def test_without_strength_it_is_the_whole_trajectory(orbit):
 def test_with_full_strength_each_prediction_begins_at_a_measurement(orbit):
     data = measured(orbit, 41)
     wrong, point = objective(data, sm.TeacherForcing(1.0), values={**TRUE, "b": 20})
-    found, _ = wrong.predict(point, jnp.full((1, 1), TIMES[40]))
+    found, *_ = wrong.predict(point, jnp.full((1, 1), TIMES[40]))
     model = sm.compile(lorenz(**{**TRUE, "b": 20}))
     for row in (0, 13, 39):
         initial = {s: data[s][row] for s in (x, y, z)}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sciml as sm
-from sciml.solvers import Reversible
+from sciml.solvers import KnotSteps, Reversible
 
 START = jnp.array([1.0, 0.5])
 CONTROL = dfx.PIDController(rtol=1e-4, atol=1e-6)
@@ -57,6 +57,7 @@ class Calls:
         (dfx.Euler(), {"controller": dfx.ConstantStepSize(), "dt0": 0.1}),
         (dfx.Tsit5(), {"controller": dfx.ConstantStepSize(), "dt0": 0.1}),
         (dfx.Tsit5(), {"controller": dfx.StepTo(ts=jnp.array([0.0, 0.3, 1.0]))}),
+        (dfx.Tsit5(), {"controller": KnotSteps(ts=jnp.array([0.2, 0.3, 1.0]))}),
         (
             dfx.Tsit5(),
             {"controller": dfx.ClipStepSizeController(CONTROL, jump_ts=jnp.array([0.5]))},

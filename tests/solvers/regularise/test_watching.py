@@ -12,13 +12,15 @@ import pytest
 
 import sciml as sm
 from sciml.solvers import with_working_root_finder
-from sciml.solvers.regularise._count import Counted
+from sciml.solvers.regularise._count import counted
 from sciml.solvers.regularise._estimates import Scale, Step, error_size
 from sciml.solvers.regularise._watch import Watched
 
 MIX = jax.random.normal(jax.random.key(0), (3, 3))
 START = jnp.array([1.0, -0.5, 0.2])
 CONTROL = dfx.PIDController(rtol=1e-6, atol=1e-8)
+STIFF = with_working_root_finder(dfx.Kvaerno5())
+SLOW = pytest.mark.slow
 GLOBAL, LOCAL = sm.solver_cost("error"), sm.solver_cost("error", where="local", sampling="steps")
 
 
@@ -36,7 +38,7 @@ def gradient(solve, differentiate, args, **options):
             options["solver"],
             0.0,
             2.0,
-            None,
+            1.0,  # which is rejected
             START,
             args,
             saveat=dfx.SaveAt(ts=jnp.linspace(0.0, 2.0, 5)),
@@ -53,13 +55,12 @@ def gradient(solve, differentiate, args, **options):
 @pytest.mark.parametrize(
     ("solver", "adjoint"),
     [
-        (dfx.Tsit5(), dfx.RecursiveCheckpointAdjoint()),
-        (dfx.Tsit5(), dfx.ForwardMode()),
-        (dfx.Tsit5(), dfx.BacksolveAdjoint()),
-        (dfx.Dopri8(), dfx.ForwardMode()),
-        (with_working_root_finder(dfx.Kvaerno5()), dfx.ForwardMode()),
+        pytest.param(dfx.Tsit5(), dfx.RecursiveCheckpointAdjoint(), id="checkpointed"),
+        pytest.param(dfx.Tsit5(), dfx.ForwardMode(), id="forward"),
+        pytest.param(dfx.Tsit5(), dfx.BacksolveAdjoint(), id="backsolve", marks=SLOW),
+        pytest.param(dfx.Dopri8(), dfx.ForwardMode(), id="dopri8", marks=SLOW),
+        pytest.param(STIFF, dfx.ForwardMode(), id="kvaerno5", marks=SLOW),
     ],
-    ids=["tsit5", "forward", "backsolve", "dopri8", "kvaerno5"],
 )
 def test_states_steps_and_gradients_are_the_same_to_the_last_bit(solver, adjoint):
     differentiate = jax.jacfwd if isinstance(adjoint, dfx.ForwardMode) else jax.grad
@@ -132,8 +133,8 @@ def test_states_that_the_user_asks_for_are_those_of_the_solver_and_the_controlle
 
 def test_a_counted_controller_has_the_tolerances_of_the_controller():
     clipped = dfx.ClipStepSizeController(CONTROL, step_ts=jnp.array([0.5]))
-    counted = Counted(clipped)
-    assert (counted.rtol, counted.atol, counted.norm) == (1e-6, 1e-8, optx.rms_norm)
+    both = counted(clipped)
+    assert (both.rtol, both.atol, both.norm) == (1e-6, 1e-8, optx.rms_norm)
 
 
 def test_a_failed_solve_fails_as_without_a_cost():
