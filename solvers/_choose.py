@@ -102,12 +102,13 @@ def choose_adjoint(adjoint: Any) -> dfx.AbstractAdjoint:
     """
     if adjoint is None:
         return dfx.RecursiveCheckpointAdjoint()
+    chosen: Any = adjoint
     if isinstance(adjoint, str) and adjoint in _ADJOINTS:
-        return _ADJOINTS[adjoint]()
+        chosen = _ADJOINTS[adjoint]()
     names = ", ".join(f'"{name}"' for name in _ADJOINTS)
     what = f"one of Diffrax's or {names}"
-    _expect(adjoint, dfx.AbstractAdjoint, "adjoint", what, "diffrax.DirectAdjoint()")
-    return adjoint
+    _expect(chosen, dfx.AbstractAdjoint, "adjoint", what, "diffrax.DirectAdjoint()")
+    return chosen
 
 
 def _expect(given: Any, kind: type, option: str, what: str, example: str) -> None:

@@ -94,7 +94,8 @@ def test_an_unknown_network_is_matched_to_slopes_of_several_trajectories():
     data = [
         {t: times, x: start / (start + (1 - start) * np.exp(-times))} for start in (0.1, 0.5, 1.5)
     ]
-    fitted = fit(system, data, mode=sm.DerivativeMatching("central"), steps=2000, learning_rate=0.02)
+    mode = sm.DerivativeMatching("central")
+    fitted = fit(system, data, mode=mode, steps=2000, learning_rate=0.02)
     rates = jax.vmap(fitted.model.networks["f"])(np.linspace(0.15, 1.4, 9))
     level = np.linspace(0.15, 1.4, 9)
     np.testing.assert_allclose(rates, level * (1 - level), atol=0.02)
@@ -122,7 +123,7 @@ def test_what_cannot_be_matched_is_refused():
     holes = np.where(np.arange(11) % 2, np.nan, times)
     with pytest.raises(sm.FitError, match="found no time whose neighbours are all measured"):
         fit(DECAY, {t: times, x: holes}, mode=sm.DerivativeMatching("central"))
-    with pytest.raises(sm.DeclarationError, match="strategy means nothing with mode=DerivativeMatching"):
+    with pytest.raises(sm.DeclarationError, match="strategy means nothing with mode"):
         fit(
             DECAY, {t: times, x: times}, mode=sm.DerivativeMatching(),
             strategy=sm.MultipleShooting(),
