@@ -26,6 +26,7 @@ def further_step(
     Source: Pal, Edelman, Rackauckas, Locally regularized neural differential equations (2023).
     """
     t, y, size = jax.lax.stop_gradient(sample)
+    end = jnp.asarray(end, t.dtype)
     ruled, reused = has_rule(terms, scale), has_first_stage(terms, solver)
     rate = terms.vf(t, y, args) if ruled or reused else None
     constant = jax.lax.stop_gradient(rate)

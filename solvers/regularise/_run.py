@@ -170,7 +170,7 @@ def _samples(
 def _real(sample: tuple, direction: Array) -> tuple:
     """The time, state and step size of a sample, in the time of the equations."""
     _, time, y, size = sample
-    return time * direction, y, size
+    return time * direction.astype(time.dtype), y, size
 
 
 def _plain_backwards(adjoint: Any, solver: Any, controller: Any) -> Any:

@@ -71,7 +71,7 @@ class Sample(eqx.Module):
     time: Any = None
 
     def init(self, t0: Any, y0: Any) -> Any:
-        time = t0 if self.time is None else self.time
+        time = t0 if self.time is None else self.time.astype(t0.dtype)
         return jnp.zeros((), jnp.int32), time, y0, jnp.zeros_like(t0)
 
     def update(self, solver: Any, step: Step, state: Any) -> Any:
