@@ -215,7 +215,7 @@ def test_single_precision_stays_single():
         ({"polish": "newton"}, 'polish is "auto", "lm", "bfgs" or None'),
         ({"polish": "lm", "loss": "poisson"}, 'needs a loss that is a sum of squares: use "bfgs"'),
         ({"pretrain": "spline"}, "pretrain is Collocation"),
-        ({"adjoint": "forward"}, "adjoint is one of Diffrax's"),
+        ({"adjoint": "sideways"}, "adjoint is one of Diffrax's"),
         ({"stepsize_controller": dfx.ConstantStepSize()}, "needs the step: give dt0"),
     ],
 )
