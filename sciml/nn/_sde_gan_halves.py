@@ -28,7 +28,7 @@ from sciml.dsl import (
 from ._states import as_states, parts, size_of
 
 LATENT, HIDDEN, SERIES, SCORE = "latent", "hidden", "series", "score"
-_SIZE = 3.0  # of the generator's rates at first: with it a path moves by about 1 in a time of 1
+_SPREAD = 3.0  # bound of the noise at first: with it a path wanders by about 1 in a time of 1
 
 
 def sde_gan_generator(
@@ -58,7 +58,7 @@ def sde_gan_generator(
     >>> x = sm.unknown("x")
     >>> system = sm.nn.sde_gan_generator(x, latent=4, key=jax.random.key(0))
     >>> system.equations[0], system.observed[x]
-    (Eq(D(latent), drift(latent, t) + spread(latent, t) @ D(W)), readout(latent))
+    (Eq(D(latent), spread(latent, t) @ D(W) + drift(latent, t)), readout(latent))
 
     Source: Kidger, Foster, Li, Oberhauser, Lyons, Neural SDEs as infinite-dimensional GANs (2021),
     equation 3.
@@ -69,8 +69,9 @@ def sde_gan_generator(
     z = unknown(LATENT, shape=latent)
     as_states([*symbols, z])
     one, two, three = jax.random.split(key, 3)
-    f = neural("drift", Bounded((latent,), latent + 1, width, depth, key=one))
-    g = neural("spread", Bounded((latent, *driver.shape), latent + 1, width, depth, key=two))
+    f = neural("drift", Bounded((latent,), latent + 1, width, depth, size=1.0, key=one))
+    shape = (latent, *driver.shape)
+    g = neural("spread", Bounded(shape, latent + 1, width, depth, size=_SPREAD, key=two))
     readout = neural("readout", eqx.nn.Linear(latent, size_of(symbols), key=three))
     (drift,) = parts(f(z, t), [z])
     return System(
@@ -110,7 +111,7 @@ def sde_gan_discriminator(
     channels = 1 + size_of(as_states(states))
     h, series = unknown(HIDDEN, shape=hidden), control(SERIES, channels=channels)
     one, two = jax.random.split(key)
-    net = Bounded((hidden, channels), hidden + 1, width, depth, scaled=False, key=one)
+    net = Bounded((hidden, channels), hidden + 1, width, depth, key=one)
     measure = neural("measure", eqx.nn.Linear(hidden, "scalar", use_bias=False, key=two))
     return System(
         Eq(D(h), matmul(neural("change", net)(h, index(series, 0)), D(series))),
@@ -125,7 +126,7 @@ def lipswish(x: Array) -> Array:
 
 
 class Bounded(eqx.Module):
-    """A perceptron whose output has a shape and bounded entries, in sizes that may be trained."""
+    """A perceptron whose output has a shape, and entries within bounds: 1, or trained `sizes`."""
 
     net: eqx.nn.MLP
     sizes: Float[Array, "..."] | None
@@ -138,12 +139,12 @@ class Bounded(eqx.Module):
         width: int,
         depth: int,
         *,
-        scaled: bool = True,
+        size: float | None = None,
         key: PRNGKeyArray,
     ) -> None:
         outputs = int(np.prod(shape))
         self.net = eqx.nn.MLP(inputs, outputs, width, depth, lipswish, jnp.tanh, key=key)
-        self.sizes = jnp.full(shape, _SIZE) if scaled else None
+        self.sizes = None if size is None else jnp.full(shape, size)
         self.shape = shape
 
     def __call__(self, inputs: Float[Array, " input"]) -> Float[Array, "..."]:

@@ -29,9 +29,10 @@ class Adversarial:
 
     For modules with such a loss: `sciml.nn.SDEGAN`. Both halves take steps of Adam with a term of
     optimism, which damps that each runs after the other; their learning rates `generator_rate` and
-    `discriminator_rate` fall to a tenth along a cosine. `ratio`, how many steps the discriminator
-    takes for one of the generator; its weights are clipped after each. `average`, the last part of
-    the training over which the weights of the generator are averaged, 0 for those of the last step.
+    `discriminator_rate` fall to a fiftieth along a cosine. `ratio`, how many steps the
+    discriminator takes for one of the generator; its weights are clipped after each. `average`, the
+    last part of the training over which the weights of the generator are averaged, 0 for those of
+    the last step.
     `dt0`, the step of the generator in time, of which the longest series has 1: not longer than
     most gaps between times. `batch` and `scaling` as in `Classification`.
 
@@ -42,8 +43,8 @@ class Adversarial:
     and Zeng (2018), algorithm 1, for optimism.
     """
 
-    generator_rate: float = 0.004
-    discriminator_rate: float = 0.02
+    generator_rate: float = 0.002
+    discriminator_rate: float = 0.01
     ratio: int = 1
     average: float = 0.2
     dt0: float = 0.05
@@ -86,7 +87,7 @@ def adversarial_optimisers(mode: Adversarial, steps: int) -> Optimisers:
     """Those of generator and discriminator; one object for equal settings."""
 
     def one(rate: float, count: int) -> optax.GradientTransformation:
-        schedule = optax.cosine_decay_schedule(rate, max(count, 1), alpha=0.1)
+        schedule = optax.cosine_decay_schedule(rate, max(count, 1), alpha=0.02)
         return optax.optimistic_adam_v2(schedule, b1=0.5, b2=0.9)
 
     return one(mode.generator_rate, steps), one(mode.discriminator_rate, steps * mode.ratio)

@@ -246,6 +246,19 @@ def test_networks_inside_a_system_are_trained_by_name():
     assert off(flat(one), flat(other)) < 1e-12
 
 
+def test_a_network_without_parameters_goes_through_the_solve_backwards():
+    f = sm.neural("f", NETWORK)
+    u = sm.unknown("u", shape=3)
+    model = sm.compile(sm.System(sm.Eq(D(u), f(u)), initial={u: START}))
+
+    @eqx.filter_jit
+    def slopes(model, adjoint):
+        end = lambda model: jnp.sum(sm.solve(model, t=(0, 1), saveat=[1.0], adjoint=adjoint).ys)
+        return flat(eqx.filter_grad(end)(model).networks)
+
+    assert off(slopes(model, "backsolve"), slopes(model, "checkpointed")) < 1e-5
+
+
 def relaxation(t, y, strength):
     return -strength * (y - jnp.sin(t))
 
