@@ -7,13 +7,11 @@ a half of processor time in all.
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
+
+from .cases import run_cases, spread
 
 SHARES = (0.0, 0.3, 0.5, 0.7)
 SEEDS = (0, 1, 2)
@@ -23,22 +21,14 @@ TASKS = {
     "sea": ("GRU", "neural CDE", "linear-noise SDE"),
 }
 STEPS = {"speakers": 300, "sines": 200, "sea": 600}
-_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
-def one(case: tuple[str, str, float, int]) -> dict[str, Any]:
+def one(case: tuple) -> dict[str, Any]:
     """One training: task, model, share of missing values and seed; its score on the test set."""
-    start = time.time()
     task, model, share, seed = case
     run = {"speakers": speakers, "sea": sea, "sines": sines}[task]
     score, size = run(model, share, seed, STEPS[task])
-    seconds = time.time() - start
-    print(
-        f"{task}, {model}, {share:.0%} missing, seed {seed}: {score:.4f} ({seconds:.0f} s)",
-        flush=True,
-    )
-    return {"task": task, "model": model, "share": share, "seed": seed, "score": score,
-            "size": size, "seconds": seconds}  # fmt: skip
+    return {"score": score, "size": size}
 
 
 def _module(
@@ -128,25 +118,21 @@ def sines(model: str, share: float, seed: int, steps: int) -> tuple[float, int]:
 
 def table(results: list[dict[str, Any]]) -> str:
     """Medians of the seeds, with the least and the greatest."""
-    import numpy as np
-
     lines = []
     for task, models in TASKS.items():
-        mine = [r for r in results if r["task"] == task]
-        if not mine:
-            continue
         heads = [f"{share:.0%} missing" for share in SHARES]
         lines += [f"| {task} | weights | {' | '.join(heads)} |", "|---" * (2 + len(SHARES)) + "|"]
         for model in models:
-            rows = [r for r in mine if r["model"] == model]
-            cells = []
-            for share in SHARES:
-                scores = [r["score"] for r in rows if r["share"] == share]
-                low, middle, high = np.min(scores), np.median(scores), np.max(scores)
-                cells.append(f"{middle:.3f} ({low:.3f} to {high:.3f})")
-            lines.append(f"| {model} | {rows[0]['size']} | {' | '.join(cells)} |")
+            size = next(r["size"] for r in results if list(r["case"][:2]) == [task, model])
+            cells = [spread(scores(results, task, model, share)) for share in SHARES]
+            lines.append(f"| {model} | {size} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def scores(results: list[dict[str, Any]], task: str, model: str, share: float) -> list[float]:
+    """Those of all seeds."""
+    return [r["score"] for r in results if list(r["case"][:3]) == [task, model, share]]
 
 
 def draw(results: list[dict[str, Any]], path: Path) -> None:
@@ -159,15 +145,9 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     fig, panels = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
     for ax, (task, models) in zip(panels, TASKS.items(), strict=True):
         for model in models:
-            scores = np.array([
-                [r["score"] for r in results
-                 if (r["task"], r["model"], r["share"]) == (task, model, share)]
-                for share in SHARES
-            ])  # fmt: skip
-            (line,) = ax.plot(SHARES, np.median(scores, axis=1), "o-", label=model)
-            ax.fill_between(
-                SHARES, scores.min(1), scores.max(1), alpha=0.15, color=line.get_color()
-            )
+            found = np.array([scores(results, task, model, share) for share in SHARES])
+            (line,) = ax.plot(SHARES, np.median(found, axis=1), "o-", label=model)
+            ax.fill_between(SHARES, found.min(1), found.max(1), alpha=0.15, color=line.get_color())
         ax.set(xlabel="share missing", ylabel=labels[task])
         ax.legend(frameon=False, fontsize=8)
         ax.spines[["top", "right"]].set_visible(False)
@@ -175,26 +155,15 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    """The cases that are not done yet."""
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["XLA_FLAGS"] = _ONE_THREAD
-    record = folder / "series.jsonl"
-    results = (
-        [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
-    )
-    done = {(r["task"], r["model"], r["share"], r["seed"]) for r in results}
-    every = [
+    """All cases, their table and their picture."""
+    cases = [
         (task, model, share, seed)
         for task, models in TASKS.items()
         for model in models
         for seed in SEEDS
         for share in SHARES
     ]
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(os.cpu_count(), maxtasksperchild=1) as pool, record.open("a") as file:
-        for result in pool.imap_unordered(one, [case for case in every if case not in done]):
-            results.append(result)
-            print(json.dumps(result), file=file, flush=True)
+    results = run_cases(one, cases, folder / "series.jsonl")
     (folder / "series.md").write_text(table(results))
     print(table(results))
     draw(results, folder / "series.png")

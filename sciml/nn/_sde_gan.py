@@ -114,7 +114,8 @@ class SDEGAN(eqx.Module):
         """
         times = checked_times(times, self.model.dtype)
         span = (times[0], times[-1])
-        return self.solve(span, saveat=times, dt0=dt0, key=key, solver=solver)[joined(self.symbols)]
+        options = {"saveat": times, "dt0": dt0, "solver": solver, "noise": "stepwise"}
+        return self.solve(span, key=key, **options)[joined(self.symbols)]
 
     def score(
         self,
@@ -163,10 +164,12 @@ class SDEGAN(eqx.Module):
         saveat: Any = None,
         dt0: Any = None,
         solver: Any = None,
+        noise: str = "refinable",
     ) -> Solution:
         """One path as a `Solution` over ``t = (t0, t1)``, indexed by the states.
 
-        Its first latent state is drawn, unless ``initial={"latent": ...}`` gives one.
+        Its first latent state is drawn, unless ``initial={"latent": ...}`` gives one. The other
+        options are those of `sciml.solve`.
         """
         first, second = jax.random.split(key)
         size: Any = self.generator.start.in_size
@@ -179,6 +182,7 @@ class SDEGAN(eqx.Module):
             dt0=dt0,
             key=second,
             solver=solver,
+            noise=noise,
         )
 
     def clipped(self) -> SDEGAN:
