@@ -100,24 +100,22 @@ def states(model: Any, x: Any, *, end: Any = 1.0, **options: Any) -> Any:
 
 def train(arm: str, seed: int, weight: float, *, choosing: bool = False) -> dict[str, Any]:
     """One training: accuracy, evaluations of each image, seconds; and the trained module."""
-    import time
-
-    import equinox as eqx
     import jax
     import jax.numpy as jnp
     import optax
 
     import sciml as sm
 
+    from .descent import descend
+
     cost = cost_of(arm)
     adjoint = "backsolve" if "backsolve" in arm else "checkpointed"
     (x, y), testing = images(seed, choosing=choosing)
-    module = module_of(seed)
-    optimiser = optax.adam(1e-3)
 
-    def loss(module: Any, x: Any, y: Any, key: Any) -> Any:
+    def loss(module: Any, key: Any, step: Any) -> Any:
         model, readout = module
-        first, second = jax.random.split(key)
+        first, second, rows = jax.random.split(key, 3)
+        chosen = jax.random.choice(rows, len(y), (BATCH,), replace=False)
         end = sm.steer((0.0, 1.0), width=0.5, key=first)[1] if arm == "STEER" else 1.0
         options: dict[str, Any] = {"end": end, "adjoint": adjoint, "regularise": cost}
 
@@ -126,29 +124,15 @@ def train(arm: str, seed: int, weight: float, *, choosing: bool = False) -> dict
             added = 0.0 if cost is None else sol.stats["cost"]
             return readout(sol.ys[-1]), added, sol.stats.get("num_evaluations", 0)
 
-        logits, added, evaluations = jax.vmap(one)(x, jax.random.split(second, len(x)))
-        task = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
-        return task + weight * jnp.mean(added), jnp.mean(evaluations * 1.0)
+        logits, added, taken = jax.vmap(one)(x[chosen], jax.random.split(second, BATCH))
+        task = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y[chosen]))
+        return task + weight * jnp.mean(added), jnp.mean(taken * 1.0)
 
-    @eqx.filter_jit
-    def step(module: Any, state: Any, key: Any) -> Any:
-        rows, noise = jax.random.split(key)
-        chosen = jax.random.choice(rows, len(y), (BATCH,), replace=False)
-        (_, taken), slopes = eqx.filter_value_and_grad(loss, has_aux=True)(
-            module, x[chosen], y[chosen], noise
-        )
-        updates, state = optimiser.update(slopes, state)
-        return eqx.apply_updates(module, updates), state, taken
-
-    state = optimiser.init(eqx.filter(module, eqx.is_inexact_array))
-    keys = jax.random.split(jax.random.key(1000 + seed), STEPS)
-    module, state, _ = step(module, state, keys[0])  # compiled
-    taken, start = [], time.time()
-    for key in keys[1:]:
-        module, state, count = step(module, state, key)
-        taken.append(count)
+    module, taken, seconds = descend(
+        loss, module_of(seed), optimiser=optax.adam(1e-3), steps=STEPS,
+        key=jax.random.key(1000 + seed),
+    )  # fmt: skip
     training = float(jnp.mean(jnp.stack(taken)))
-    seconds = time.time() - start
     (right, counts), (known, _) = predict(module, *testing), predict(module, x, y)
     return {
         "accuracy": 100 * float(right), "training accuracy": 100 * float(known),
@@ -229,13 +213,11 @@ def prediction_times(folder: str) -> dict[str, str]:
 def table(results: list[dict[str, Any]], times: dict[str, str]) -> str:
     """Medians of the seeds, with the least and the greatest; evaluations also over vanilla's."""
     of = lambda arm, name: [r[name] for r in results if r["case"][0] == arm]
-    by_seed = lambda arm: dict(
-        (r["case"][1], r["evaluations"]) for r in results if r["case"][0] == arm
-    )
+    by_seed = lambda arm: {r["case"][1]: r["evaluations"] for r in results if r["case"][0] == arm}
     plain = by_seed("vanilla")
     lines = [
-        "| digits | weight | test accuracy, % | evaluations | over vanilla's | time to predict, over "
-        "vanilla's | evaluations in training | training, s |",
+        "| digits | weight | test accuracy, % | evaluations | over vanilla's | time to predict, "
+        "over vanilla's | evaluations in training | training, s |",
         "|---" * 8 + "|",
     ]
     for arm, weight in ARMS.items():

@@ -35,6 +35,7 @@ from .regularise._cost import (
     read_costs as read_costs,
     solver_cost as solver_cost,
     taylor_cost as taylor_cost,
+    weighted_cost as weighted_cost,
 )
 from .regularise._difficulty import Difficulty as Difficulty, solver_difficulty as solver_difficulty
 from .regularise._run import diffeqsolve as diffeqsolve

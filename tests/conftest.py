@@ -6,6 +6,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_enable_x64", True)
@@ -14,3 +15,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Before anything imports sciml; for the whole session, hence no `with`.
 install_import_hook("sciml", "typecheck.checked")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled_functions():
+    """Each compiled function holds maps of memory, of which a process may have only so many."""
+    yield
+    jax.clear_caches()

@@ -28,7 +28,7 @@ from sciml.dsl import (
     parameter,
     unknown,
 )
-from sciml.solvers import Solution
+from sciml.solvers import Solution, read_costs, weighted_cost
 
 from ._states import as_states, checked_times, joined, parts, size_of, starting
 from ._stepping import ADAPTIVE, Stepping
@@ -210,18 +210,24 @@ class LatentODE(eqx.Module):
         weight: float | Float[Array, ""] = 1.0,
         key: PRNGKeyArray,
         stepping: Stepping = ADAPTIVE,
+        regularise: Any = None,
+        step: Any = 0,
     ) -> Float[Array, ""]:
         """An estimate of minus the evidence lower bound, from one draw of the latent state.
 
         `weight` multiplies the divergence from the prior; it is raised to 1 as training goes on.
+        `regularise`, of `sciml.solver_cost`, is added, with its weight at a `step` of training.
         """
         times, values, mask = self._series(times, values, mask)
         mean, deviation = self.encode(times, values, mask=mask)
+        costs, elsewhere = read_costs(regularise), jax.random.fold_in(key, 1)
         latent = mean + deviation * jax.random.normal(key, mean.shape, mean.dtype)
-        residuals = (self.decode(times, latent, stepping=stepping) - values) / self.noise
+        sol = stepping.through(self.model, times, latent, regularise=costs, key=elsewhere)
+        residuals = (sol[joined(self.symbols)] - values) / self.noise
         constant = np.log(self.noise) + np.log(2 * np.pi) / 2
         misfit = jnp.sum(jnp.where(mask, residuals**2 / 2 + constant, 0.0))
-        return misfit + weight * divergence(mean, deviation)
+        cost = weighted_cost(costs, sol.stats.get("cost", ()), step, misfit.dtype)
+        return misfit + weight * divergence(mean, deviation) + cost
 
     def solve(
         self, t: Any, *, initial: Any = None, saveat: Any = None, stepping: Stepping = ADAPTIVE

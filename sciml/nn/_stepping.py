@@ -43,6 +43,7 @@ class Stepping:
         key: Any = None,
         throw: bool = True,
         noise: str = "refinable",
+        regularise: Any = None,
     ) -> Solution:
         """`sciml.solve` with these options."""
         return solve(
@@ -60,13 +61,14 @@ class Stepping:
             throw=throw,
             key=key,
             noise=noise,
+            regularise=regularise,
         )
 
-    def through(self, model: Model, times: Any, state: Any) -> Solution:
+    def through(self, model: Model, times: Any, state: Any, **options: Any) -> Solution:
         """The solution at `times`, from the state (a vector) at the first of them."""
         times = checked_times(times, model.dtype)
         span = (times[0], times[-1])
-        return self.solve(starting(model, state), span, saveat=times)
+        return self.solve(starting(model, state), span, saveat=times, **options)
 
 
 ADAPTIVE = Stepping()

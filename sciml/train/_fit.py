@@ -111,7 +111,8 @@ def fit(
         it is known; otherwise columns count in units of their spread.
       penalty: a function of the model that returns a number, added to the mean loss.
       regularise: `solver_cost` or `taylor_cost`, or a tuple of several: the mean over trajectories
-        of what their solves cost, times its weight, is added to the loss.
+        of what their solves cost, times its weight, is added to the loss. In a mode that learns
+        from series, of the latent path of a `LatentODE`.
       validation: a fraction of the time span, held out at its end, or further data; the model that
         is best on it is returned. Initial values of further data are not trained. In a mode that
         learns from series, a share of these, or another `data.Series`.
@@ -158,7 +159,6 @@ def fit(
             "t0": t0,
             "noise": noise,
             "strategy": strategy,
-            "regularise": regularise,
             "loss": None if loss == "normal" else loss,
             "polish": None if polish == "auto" else polish,
             "pretrain": None if pretrain == "auto" else pretrain,
@@ -176,6 +176,7 @@ def fit(
         }
         if isinstance(mode, Adversarial):
             others = {
+                "regularise": regularise,
                 "free": free,
                 "penalty": penalty,
                 "validation": validation,
@@ -199,6 +200,7 @@ def fit(
             optimiser=optimiser,
             patience=patience,
             stepping=Stepping(**solving, max_steps=max_steps) if given else None,
+            costs=read_costs(regularise),
             **course,
         )
     model = compile(system) if isinstance(system, System) else system

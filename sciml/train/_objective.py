@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
 from sciml.dsl import Model
-from sciml.solvers import Field, SolverCost, diffeqsolve
+from sciml.solvers import Field, SolverCost, diffeqsolve, weighted_cost
 
 from ._data import Dataset
 from ._forcing import Forcing, forcing_strength
@@ -104,11 +104,9 @@ class Objective(eqx.Module):
             extra = as_number(self.penalty(self.space.assemble(point, self.model)), "penalty")
             loss = loss + extra.astype(loss.dtype)
         trained = jnp.any(self.training, axis=1)
-        for cost, each in zip(self.costs, costs, strict=True):
-            mean = jnp.sum(jnp.where(trained, each, 0.0)) / jnp.sum(trained).astype(loss.dtype)
-            loss = (
-                loss + jnp.asarray(cost.weight_at(0 if step is None else step), loss.dtype) * mean
-            )
+        count = jnp.sum(trained).astype(loss.dtype)
+        means = [jnp.sum(jnp.where(trained, each, 0.0)) / count for each in costs]
+        loss = loss + weighted_cost(self.costs, means, 0 if step is None else step, loss.dtype)
         return loss, validation, residuals, jnp.sum(evaluations)
 
     def predict(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import inspect
 from typing import Any
 
 import equinox as eqx
@@ -24,7 +25,7 @@ from sciml.dsl import (
     table_text,
 )
 from sciml.nn import Readout, Stepping
-from sciml.solvers import axes
+from sciml.solvers import SolverCost, axes
 
 from ._adversarial import Adversarial
 from ._batches import Batch, Mode, Reader, as_series, make_reader
@@ -196,17 +197,24 @@ def fit_series(
     steps: int,
     patience: int | None,
     stepping: Stepping | None,
+    costs: tuple[SolverCost, ...],
     progress: bool,
 ) -> SeriesFit:
     """The fit of a system or module to a batch of series, in one of its modes."""
     order, inside, course_key, end = jax.random.split(key, 4)
+    if costs and not _takes(what, mode, "regularise", "step"):
+        raise DeclarationError(
+            f"regularise means nothing with mode={type(mode).__name__}() for a "
+            f"{type(what).__name__}: it is of trajectories, and of Variational() for a LatentODE"
+        )
     series, held_out = _parts(as_series(data, mode), validation, mode, order)
     reader = make_reader(mode, series)
     module = _module(what, mode, reader, stepping, inside)
     batch = reader.batch(series)
     watched = None if held_out is None else reader.batch(held_out)
     weights, point = weights_of(module, free)
-    learning = Learning(weights, mode, penalty)
+    own = stepping if isinstance(mode, Variational) else None
+    learning = Learning(weights, mode, penalty, own, costs)
     _try_out(module, mode, reader, batch, end)
     course = train_batches(
         learning,
@@ -253,6 +261,11 @@ def _module(what: Any, mode: Mode, reader: Reader, stepping: Stepping | None, ke
                 "sm.nn.LatentSDE(...)"
             )
         return Readout(what, reader.targets, stepping=stepping, key=key)
+    if stepping is not None and not _takes(what, mode, "stepping"):
+        raise DeclarationError(
+            f"how a {type(what).__name__} is solved is part of the module: leave solver, rtol, "
+            "atol, stepsize_controller, dt0 and adjoint out"
+        )
     if not isinstance(what, eqx.Module) or not callable(what):
         raise DeclarationError(
             f"{type(mode).__name__} trains a System, or an Equinox module that maps (times, "
@@ -264,6 +277,12 @@ def _module(what: Any, mode: Mode, reader: Reader, stepping: Stepping | None, ke
             f"{type(what).__name__} has none"
         )
     return what
+
+
+def _takes(what: Any, mode: Mode, *options: str) -> bool:
+    """Whether the module has a loss for the mode with these options, as `LatentODE` has."""
+    loss = getattr(what, "loss", None) if isinstance(mode, Variational) else None
+    return callable(loss) and set(options) <= set(inspect.signature(loss).parameters)
 
 
 def _try_out(module: Any, mode: Mode, reader: Reader, batch: Batch, key: Array) -> None:

@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Int, PyTree
 from tqdm import tqdm
 
 from sciml.dsl import FitError
+from sciml.nn import Stepping
+from sciml.solvers import SolverCost
 
 from ._batches import Batch, Mode
 from ._loss import as_number
@@ -30,33 +32,50 @@ class Learning(eqx.Module):
     """The loss of a point for series of a batch.
 
     Fields: `weights`, which make modules of points; `mode`; `penalty`, a function of the module, or
-    None.
+    None; of a variational fit, `stepping`, how the module is solved, None for as it says itself,
+    and `costs` of the solve.
     """
 
     weights: Weights
     mode: Mode = eqx.field(static=True)
     penalty: Any = eqx.field(static=True, default=None)
+    stepping: Stepping | None = eqx.field(static=True, default=None)
+    costs: tuple[SolverCost, ...] = eqx.field(static=True, default=())
 
-    def mean(self, point: PyTree, batch: Batch, key: Array, weight: Array) -> Float[Array, ""]:
+    def mean(
+        self, point: PyTree, batch: Batch, key: Array, weight: Array, step: Array
+    ) -> Float[Array, ""]:
         """The mean loss over the series, and the penalty."""
         module = self.weights.assemble(point)
-        keys = jax.random.split(key, len(batch))
-
-        def one(times: Array, values: Array, target: Array, key: Array) -> Array:
-            return series_loss(self.mode, module, times, values, target, key, weight)
-
-        loss = jnp.mean(jax.vmap(one)(batch.times, batch.values, batch.targets, keys))
+        costs = {"regularise": self.costs, "step": step} if self.costs else {}
+        loss = jnp.mean(self.each(module, batch, key, weight, **costs))
         if self.penalty is not None:
             loss = loss + as_number(self.penalty(module), "penalty").astype(loss.dtype)
         return loss
 
+    def each(
+        self, module: Any, batch: Batch, key: Array, weight: Array, **costs: Any
+    ) -> Float[Array, " series"]:
+        """The loss of each series."""
+        keys, mode = jax.random.split(key, len(batch)), self.mode
+        if isinstance(mode, Variational):
+            solving = {} if self.stepping is None else {"stepping": self.stepping}
+
+            def bound(times: Array, values: Array, key: Array) -> Array:
+                return module.loss(times, values, key=key, weight=weight, **solving, **costs)
+
+            return jax.vmap(bound)(batch.times, batch.values, keys)
+
+        def one(times: Array, values: Array, target: Array, key: Array) -> Array:
+            return series_loss(mode, module, times, values, target, key)
+
+        return jax.vmap(one)(batch.times, batch.values, batch.targets, keys)
+
 
 def series_loss(
-    mode: Mode, module: Any, times: Array, values: Array, target: Array, key: Array, weight: Array
+    mode: Mode, module: Any, times: Array, values: Array, target: Array, key: Array
 ) -> Float[Array, ""]:
-    """What a mode minimises, for one series."""
-    if isinstance(mode, Variational):
-        return module.loss(times, values, key=key, weight=weight)
+    """What a mode minimises, for one series whose target is known."""
     outputs = module(times, values, key=key)
     if isinstance(mode, Classification):
         return jax.nn.logsumexp(outputs) - outputs[target]
@@ -113,8 +132,9 @@ def train_batches(
     bar = tqdm(total=steps, desc="fit", disable=not progress, unit="step")
     for step in range(steps):
         weight = jnp.asarray(_annealed(learning.mode, step, steps), batch.times.dtype)
+        drawn = jax.random.fold_in(keys[0], step)
         carry, loss = _advance(
-            learning, optimiser, carry, batch, rows[step], jax.random.fold_in(keys[0], step), weight
+            learning, optimiser, carry, batch, rows[step], drawn, weight, jnp.asarray(step)
         )
         losses.append(loss)
         last = step + 1 == steps
@@ -170,13 +190,7 @@ def chunks(count: int) -> list[tuple[int, np.ndarray]]:
 @eqx.filter_jit
 def _each_loss(learning: Learning, point: PyTree, batch: Batch, key: Array) -> Array:
     module = learning.weights.assemble(point)
-    whole = jnp.ones((), batch.times.dtype)
-
-    def one(times: Array, values: Array, target: Array, key: Array) -> Array:
-        return series_loss(learning.mode, module, times, values, target, key, whole)
-
-    keys = jax.random.split(key, len(batch))
-    return jax.vmap(one)(batch.times, batch.values, batch.targets, keys)
+    return learning.each(module, batch, key, jnp.ones((), batch.times.dtype))
 
 
 @eqx.filter_jit
@@ -188,10 +202,13 @@ def _advance(
     rows: Int[Array, " row"],
     key: Array,
     weight: Array,
+    step: Array,
 ) -> tuple[_Carry, Array]:
     """One step over some of the series."""
     update = optax.with_extra_args_support(optimiser).update
-    loss, slope = jax.value_and_grad(learning.mean)(carry.point, batch.rows(rows), key, weight)
+    loss, slope = jax.value_and_grad(learning.mean)(
+        carry.point, batch.rows(rows), key, weight, step
+    )
     good = jnp.isfinite(loss) & all_finite(slope)
     slope = where_tree(good, slope, jax.tree.map(jnp.zeros_like, slope))
     with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats

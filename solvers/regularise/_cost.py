@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from sciml.dsl import DeclarationError
@@ -163,6 +164,14 @@ def read_costs(regularise: Any) -> tuple[SolverCost, ...]:
         "regularise is a cost, such as sm.solver_cost(), or a tuple of several, "
         f"not {type(regularise).__name__}"
     )
+
+
+def weighted_cost(costs: tuple[SolverCost, ...], values: Any, step: Any, dtype: Any) -> Any:
+    """The sum of the values of several costs, each times its weight at a step of training."""
+    total = jnp.zeros((), dtype)
+    for cost, value in zip(costs, values, strict=True):
+        total = total + jnp.asarray(cost.weight_at(step), dtype) * value
+    return total
 
 
 def unweighted(regularise: Any) -> Any:

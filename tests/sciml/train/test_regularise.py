@@ -2,10 +2,13 @@
 
 import functools
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jaxtyping import Array
 
 import sciml as sm
 from sciml import D, t
@@ -84,3 +87,49 @@ def test_costs_are_refused_where_no_trajectory_is_solved_as_a_whole():
         fit(DECAY, series, regularise=cost, mode=sm.Classification())
     with pytest.raises(sm.DeclarationError, match="regularise is a cost"):
         fit(DECAY, DATA, regularise="error")
+
+
+# -- latent paths ---------------------------------------------------------------------------------
+
+SERIES = sm.data.Series([0.0, 0.4, 1.0], [[1.0, 2.0, float("nan")], [0.0, 0.5, 1.0]], "x")
+
+
+def test_the_cost_of_a_latent_path_is_added_to_the_bound_with_its_weight_at_the_step():
+    module = sm.nn.LatentODE(x, latent=2, width=4, key=jax.random.key(1))
+    cost = sm.solver_cost("stiffness", weight=lambda step: 2.0 + step)
+    times, values, key = jnp.array([0.0, 0.5, 1.0]), jnp.array([[1.0], [jnp.nan], [2.0]]), 7
+    loss = lambda **options: float(module.loss(times, values, key=jax.random.key(key), **options))
+    mean, deviation = module.encode(times, values)
+    latent = mean + deviation * jax.random.normal(jax.random.key(key), mean.shape, mean.dtype)
+    options = {"initial": {"latent": latent}, "saveat": times, "regularise": cost}
+    expected = 5.0 * float(sm.solve(module.model, t=(0, 1), **options).stats["cost"])
+    np.testing.assert_allclose(loss(regularise=cost, step=3) - loss(), expected, rtol=1e-6)
+
+
+class Level(eqx.Module):
+    """A module whose loss says what it was given."""
+
+    level: Array
+
+    def __call__(self, times, values, *, key=None):
+        return values
+
+    def loss(self, times, values, *, key, weight, stepping=None, regularise=(), step=0):
+        cost = sum(each.weight_at(step) for each in regularise)
+        return self.level + (0.0 if stepping is None else stepping.rtol) + cost
+
+
+def test_a_variational_fit_hands_on_costs_and_tolerances_and_is_judged_without_costs():
+    cost = sm.solver_cost("stiffness", weight=lambda step: 5.0 + step)
+    options = {"mode": sm.Variational(), "steps": 2, "optimiser": optax.sgd(0.0), "polish": "auto"}
+    fitted = fit(Level(jnp.array(1.0)), SERIES, regularise=cost, rtol=0.25, **options)
+    np.testing.assert_array_equal(fitted.losses, [6.25, 7.25])
+    assert fitted.loss == 1.25
+
+
+def test_options_that_a_module_sets_itself_are_refused():
+    noisy = sm.nn.LatentSDE(x, latent=2, width=4, key=jax.random.key(1))
+    with pytest.raises(sm.DeclarationError, match="regularise means nothing .* for a LatentSDE"):
+        fit(noisy, SERIES, mode=sm.Variational(), regularise=sm.solver_cost(), polish="auto")
+    with pytest.raises(sm.DeclarationError, match="leave solver, rtol, atol"):
+        fit(noisy, SERIES, mode=sm.Variational(), rtol=1e-3, polish="auto")

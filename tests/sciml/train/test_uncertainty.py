@@ -20,7 +20,8 @@ RESIDUALS = RNG.normal(size=12)
 
 def errors_of(design, *, known_noise=False, count=12):
     residuals, jacobian = jnp.asarray(RESIDUALS[: len(design)]), jnp.asarray(design)
-    seen = Look(jnp.zeros(()), jnp.zeros(()), None, residuals, jacobian)
+    nothing = jnp.zeros(())
+    seen = Look(nothing, nothing, None, nothing, residuals, jacobian)
     return standard_errors(POINT, seen, count=count, known_noise=known_noise)
 
 
