@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -149,7 +150,9 @@ def fit(
     >>> round(float(fitted[k]), 2)
     0.5
     """
+    asked = dict(locals())
     if isinstance(system, SignatureRegression):
+        _refuse_given(asked, "a SignatureRegression")
         return fit_signature(system, data, key=key)
     _refuse(starts=starts, steps=steps, patience=patience, learning_rate=learning_rate)
     _refuse_types(optimiser, strategy, mode)
@@ -276,6 +279,14 @@ def fit(
         known_noise=noise is not None or loss == "poisson",
         options={**options, "stepsize_controller": stepsize_controller},
     )
+
+
+def _refuse_given(options: dict[str, Any], what: str) -> None:
+    """Raises `DeclarationError` where an option of `fit` is not what it is by default."""
+    usual = {name: p.default for name, p in inspect.signature(fit).parameters.items()}
+    taken = ("system", "data", "key", "progress")
+    if surplus := [n for n, value in options.items() if n not in taken and value is not usual[n]]:
+        raise DeclarationError(f"{what} takes no options but the key: leave {surplus[0]} out")
 
 
 def _refuse(

@@ -33,6 +33,9 @@ class Duel(eqx.Module):
         drawn = self.generator + dt0 * jax.random.normal(key, values.shape)
         return self.discriminator * jnp.sum(jnp.where(mask, drawn - values, 0.0))
 
+    def sample(self, times, *, dt0, key):
+        return jnp.broadcast_to(self.generator, (len(times), 1))
+
     def clipped(self):
         bounded = jnp.clip(self.discriminator, -0.5, 0.5)
         return eqx.tree_at(lambda m: m.discriminator, self, bounded)
@@ -216,33 +219,54 @@ def differences(paths, fresh):
     )
 
 
-def learn(seed, steps, **options):
+def learn(seed, steps):
     """Differences before and after training on series of which three in ten entries are missing."""
-    generator = np.random.default_rng(seed)
+    generator, key = np.random.default_rng(seed), jax.random.key(seed)
     raw, fresh = drifting(1024, generator), drifting(4096, generator)
-    shift, scale = raw.mean(), raw.std()
-    mask = jnp.asarray(generator.random(raw.shape) > 0.3)[..., None]
-    values = jnp.asarray((raw - shift) / scale)[..., None]
-    times = jnp.asarray(np.tile(ROWS / 15, (128, 1)))
-    first, second = jax.random.split(jax.random.key(seed))
-    module = sm.nn.SDEGAN(sm.unknown("x"), key=first, **options)
-    mode = Adversarial()
-    optimisers = adversarial_optimisers(mode, steps)
-    begin = round((1 - mode.average) * steps)
-    module, state = init_adversarial(module, optimisers=optimisers, begin=begin)
+    x = sm.unknown("x")
+    series = sm.data.Series(ROWS, list(raw), [x]).drop(0.3, key=key)
+    module = sm.nn.SDEGAN(x, key=key)
 
-    @eqx.filter_jit
-    def draw(module, keys):
-        sample = lambda key: module.sample(times[0], dt0=1 / 15, key=key)[:, 0]
-        return jax.vmap(sample)(keys) * scale + shift
+    def seen(fitted):
+        return differences(np.array(fitted.sample(ROWS, 4096, key=key)[x]), fresh)
 
-    keys = jax.random.split(jax.random.key(100 + seed), 4096)
-    before = differences(np.asarray(draw(module, keys)), fresh)
-    for key in jax.random.split(second, steps):
-        rows = generator.choice(len(raw), 128, replace=False)
-        module, state, loss = adversarial_step(
-            module, state, times, values[rows], mask[rows], optimisers=optimisers, dt0=1 / 15,
-            key=key,
-        )  # fmt: skip
-    assert np.isfinite(loss)
-    return before, differences(np.asarray(draw(averaged(module, state), keys)), fresh)
+    mode = sm.Adversarial(dt0=1 / 15)
+    before, after = (
+        seen(sm.fit(module, series, key=key, mode=mode, steps=count, progress=False))
+        for count in (0, steps)
+    )
+    return before, after
+
+
+@pytest.mark.slow
+def test_an_sde_gan_learns_the_law_of_a_drifting_process():
+    before, after = learn(0, STEPS)
+    assert before[-1] > 0.4
+    assert np.all(np.abs(after) < TOLERANCES)
+
+
+def test_an_adversarial_fit_draws_series_in_the_units_of_the_data():
+    series = sm.data.Series([10.0, 12.0, 14.0], [[5.0, 7.0, 9.0], [5.0, 7.0, 12.0]], "x")
+    fitted = sm.fit(
+        duel(level=0.0), series, key=jax.random.key(0), mode=sm.Adversarial(batch=2), steps=3,
+        progress=False,
+    )  # fmt: skip
+    assert fitted.losses.shape == (3,)
+    drawn = fitted.sample([10.0, 14.0], 4, key=jax.random.key(1))
+    assert len(drawn) == 4
+    np.testing.assert_array_equal(drawn.times[0], [10.0, 14.0])
+    level, data = float(fitted.module.generator), [5, 7, 9, 5, 7, 12]
+    np.testing.assert_allclose(drawn["x"][2], np.mean(data) + level * np.std(data))
+    with pytest.raises(sm.DeclarationError, match="it draws: use sample"):
+        fitted.predict(series)
+
+
+def test_an_adversarial_fit_is_of_two_halves():
+    x = sm.unknown("x")
+    series = sm.data.Series([0.0, 1.0], [[1.0, 2.0]] * 4, [x])
+    module = sm.nn.LatentODE(x, width=4, key=jax.random.key(0))
+    options = {"key": jax.random.key(0), "mode": sm.Adversarial(), "progress": False}
+    with pytest.raises(sm.DeclarationError, match="a generator and a discriminator"):
+        sm.fit(module, series, **options)
+    with pytest.raises(sm.DeclarationError, match="learning_rate means nothing"):
+        sm.fit(duel(), series, learning_rate=0.1, **options)

@@ -210,3 +210,10 @@ GOOD = [{"t": [0, 1, 2], "x": [0, 1, 0], "y": [0, 1, 2]}] * 2
 def test_what_makes_no_sense_is_refused(data, options, error, message):
     with pytest.raises(error, match=message):
         fit(data, **options)
+
+
+def test_options_of_other_fits_are_refused():
+    problem = sm.SignatureRegression("x", "y")
+    for name, value in {"steps": 10, "loss": "poisson", "mode": sm.Regression()}.items():
+        with pytest.raises(sm.DeclarationError, match=f"no options but the key: leave {name} out"):
+            sm.fit(problem, GOOD, key=jax.random.key(0), **{name: value})
