@@ -75,7 +75,7 @@ def test_a_key_decides_on_a_path_from_its_first_state_on(module):
 
 def test_channels_are_the_states_in_the_order_of_the_user(module):
     path = module.sample(TIMES, dt0=0.1, key=KEY)
-    sol = module.solve((0.0, 1.0), saveat=TIMES, dt0=0.1, key=KEY)
+    sol = module.solve((0.0, 1.0), saveat=TIMES, dt0=0.1, key=KEY, noise="stepwise")
     assert path.shape == (6, 3)
     np.testing.assert_array_equal(path[:, 0], sol[y])
     np.testing.assert_array_equal(path[:, 1:], sol[v])
