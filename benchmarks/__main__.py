@@ -14,7 +14,7 @@ import jax
 
 from .timing import Row
 
-NAMES = ("imports", "graph_size", "cost", "compile_time", "training", "training_driven")
+NAMES = ("imports", "graph_size", "cost", "compile_time", "training", "training_driven", "overhead")
 PACKAGES = ("jax", "equinox", "diffrax", "optimistix", "lineax", "sympy", "sympy2jax")
 START, END = "<!-- figures: written by python -m benchmarks -->", "<!-- end of figures -->"
 

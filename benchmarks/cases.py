@@ -24,7 +24,7 @@ def run_cases(
     done = {tuple(result["case"]) for result in results}
     left = [(one, case) for case in cases if case not in done]
     context = multiprocessing.get_context("spawn")
-    with context.Pool(os.cpu_count(), maxtasksperchild=1) as pool, record.open("a") as file:
+    with context.Pool(os.cpu_count()) as pool, record.open("a") as file:
         for result in pool.imap_unordered(_timed, left):
             print(result, flush=True)
             results.append(result)

@@ -20,7 +20,7 @@ from typing import Any
 from .cases import run_cases, spread
 
 SEEDS = (0, 1, 2)
-ARMS = {"vanilla": 0.0, "global error": 0.2, "global stiffness": 0.1, "local error": 0.2}
+ARMS = {"vanilla": 0.0, "global error": 0.2, "global stiffness": 0.1}
 STEPS, PATHS, TOLERANCE = 250, 100, 0.003
 
 
@@ -48,8 +48,6 @@ def cost_of(arm: str) -> Any:
 
     if arm == "vanilla":
         return None
-    if arm.startswith("local"):
-        return sm.solver_cost("error", where="local", sampling="steps")
     return sm.solver_cost(arm.split()[-1])
 
 

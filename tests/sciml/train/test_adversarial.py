@@ -238,13 +238,6 @@ def learn(seed, steps):
     return before, after
 
 
-@pytest.mark.slow
-def test_an_sde_gan_learns_the_law_of_a_drifting_process():
-    before, after = learn(0, STEPS)
-    assert before[-1] > 0.4
-    assert np.all(np.abs(after) < TOLERANCES)
-
-
 def test_an_adversarial_fit_draws_series_in_the_units_of_the_data():
     series = sm.data.Series([10.0, 12.0, 14.0], [[5.0, 7.0, 9.0], [5.0, 7.0, 12.0]], "x")
     fitted = sm.fit(
