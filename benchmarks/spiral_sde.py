@@ -20,7 +20,7 @@ from typing import Any
 from .cases import run_cases, spread
 
 SEEDS = (0, 1, 2)
-ARMS = {"vanilla": 0.0, "global error": 0.2, "global stiffness": 0.1}
+ARMS = {"vanilla": 0.0, "global error": 0.2, "local error": 0.2}
 STEPS, PATHS, TOLERANCE = 250, 100, 0.003
 
 
@@ -48,7 +48,8 @@ def cost_of(arm: str) -> Any:
 
     if arm == "vanilla":
         return None
-    return sm.solver_cost(arm.split()[-1])
+    where, _ = arm.split()
+    return sm.solver_cost("error", where=where, sampling="steps")
 
 
 def model_of(seed: int) -> Any:
