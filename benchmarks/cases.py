@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,34 @@ def _timed(given: tuple[Callable[[tuple], dict[str, Any]], tuple]) -> dict[str, 
     one, case = given
     start = time.time()
     return {"case": case, **one(case), "seconds": round(time.time() - start)}
+
+
+def _by_seed(results: list[dict[str, Any]], arm: str, name: str) -> dict[int, float]:
+    return {r["case"][1]: r[name] for r in results if r["case"][0] == arm}
+
+
+def of_arm(results: list[dict[str, Any]], arm: str, name: str) -> list[float]:
+    """A quantity of one arm, of cases ``(arm, seed, ...)``."""
+    return list(_by_seed(results, arm, name).values())
+
+
+def over(results: list[dict[str, Any]], arm: str, name: str) -> list[float]:
+    """The same over that of the arm "vanilla" with the same seed."""
+    plain = _by_seed(results, "vanilla", name)
+    return [mine / plain[seed] for seed, mine in _by_seed(results, arm, name).items()]
+
+
+def run_arms(
+    one: Callable[[tuple], dict[str, Any]],
+    arms: Iterable[str],
+    seeds: Iterable[int],
+    table: Callable[[list[dict[str, Any]]], str],
+    record: Path,
+) -> None:
+    """All cases ``(arm, seed)``, and their table beside the record."""
+    text = table(run_cases(one, [(arm, seed) for seed in seeds for arm in arms], record))
+    record.with_suffix(".md").write_text(text)
+    print(text)
 
 
 def spread(values: list[float], digits: int = 3) -> str:

@@ -10,11 +10,12 @@ Batches of 120 images are solved as one system, as in the publication, by Tsit5 
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
 
-from .cases import run_cases, spread
+from .cases import of_arm, over, run_cases, spread
 
 SEEDS = (0, 1, 2)
 CHOOSING = 10
@@ -199,7 +200,7 @@ def prediction_times(folder: str) -> dict[str, str]:
                 eqx.tree_deserialise_leaves(file_of(folder, which, seed), module_of(seed))
                 for which in (arm, "vanilla")
             )
-            times = pairs(lambda: run(mine, x), lambda: run(plain, x), count=21)  # noqa: B023
+            times = pairs(*(functools.partial(run, which, x) for which in (mine, plain)), count=21)
             ratios.append(float(np.median(times[:, 0] / times[:, 1])))
         found[arm] = spread(ratios, 2)
     return found
@@ -207,20 +208,17 @@ def prediction_times(folder: str) -> dict[str, str]:
 
 def table(results: list[dict[str, Any]], times: dict[str, str]) -> str:
     """Medians of the seeds, with the least and the greatest; evaluations also over vanilla's."""
-    of = lambda arm, name: [r[name] for r in results if r["case"][0] == arm]
-    by_seed = lambda arm: {r["case"][1]: r["evaluations"] for r in results if r["case"][0] == arm}
-    plain = by_seed("vanilla")
+    of = functools.partial(of_arm, results)
     lines = [
         "| digits | weight | test accuracy, % | evaluations | over vanilla's | time to predict, "
         "over vanilla's | evaluations in training | training, s |",
         "|---" * 8 + "|",
     ]
     for arm, weight in ARMS.items():
-        mine = by_seed(arm)
-        ratios = [mine[seed] / plain[seed] for seed in mine]
         cells = [
             arm, f"{weight:g}" if cost_of(arm) else "", spread(of(arm, "accuracy"), 1),
-            spread(of(arm, "evaluations"), 1), spread(ratios, 2), times[arm],
+            spread(of(arm, "evaluations"), 1), spread(over(results, arm, "evaluations"), 2),
+            times[arm],
             spread(of(arm, "evaluations in training"), 1), spread(of(arm, "training"), 0),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
@@ -233,8 +231,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
 
     fig, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     for number, arm in enumerate(ARMS):
-        mine = [r for r in results if r["case"][0] == arm]
-        x, y = ([r[name] for r in mine] for name in ("evaluations", "accuracy"))
+        x, y = (of_arm(results, arm, name) for name in ("evaluations", "accuracy"))
         ax.plot(x, y, "os^vD*Px"[number], label=arm, alpha=0.8)
     ax.set(xlabel="evaluations for a batch, mean", ylabel="test accuracy, %", xlim=(0, None))
     ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -248,8 +245,7 @@ def main(arguments: list[str]) -> None:
     folder = Path(folders[0] if folders else ".")
     if "--choose" in arguments:
         cases: list[tuple] = [(arm, weight) for arm, tried in TRIED.items() for weight in tried]
-        for result in run_cases(choose, [("vanilla", 0.0), *cases], folder / "choices.jsonl"):
-            print(result)
+        run_cases(choose, [("vanilla", 0.0), *cases], folder / "choices.jsonl")
         return
     last = lambda case: case[0].startswith("TayNODE")  # the slowest
     cases = sorted(((arm, seed, str(folder)) for seed in SEEDS for arm in ARMS), key=last)

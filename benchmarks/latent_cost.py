@@ -9,11 +9,12 @@ weight of a cost falls tenfold along an exponential. Float64.
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
 
-from .cases import run_cases, spread
+from .cases import of_arm, over, run_arms, spread
 
 SEEDS = (0, 1, 2)
 ARMS = {"vanilla": 0.0, "global error": 1000.0, "global stiffness": 10.0, "local error": 1000.0}
@@ -84,34 +85,22 @@ def one(case: tuple) -> dict[str, Any]:
 
 def table(results: list[dict[str, Any]]) -> str:
     """Medians of the seeds, with the least and the greatest; ratios of the same seed."""
-    of = lambda arm, name: [
-        next(r[name] for r in results if list(r["case"]) == [arm, seed]) for seed in SEEDS
-    ]
+    of = functools.partial(of_arm, results)
     lines = [
         "| latent ODE | weight | loss (minus the bound, for a series) | error of the values taken "
         "away, deviations | evaluations | over vanilla's |",
         "|---" * 6 + "|",
     ]
     for arm, weight in ARMS.items():
-        counts = of(arm, "evaluations")
-        ratios = [
-            mine / plain for mine, plain in zip(counts, of("vanilla", "evaluations"), strict=True)
-        ]
         cells = [
             arm, f"{weight:g}" if weight else "", spread(of(arm, "bound"), 1),
-            spread(of(arm, "error")), spread(counts, 1), spread(ratios, 2),
+            spread(of(arm, "error")), spread(of(arm, "evaluations"), 1),
+            spread(over(results, arm, "evaluations"), 2),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def main(folder: Path) -> None:
-    """All cases, and their table."""
-    cases: list[tuple] = [(arm, seed) for seed in SEEDS for arm in ARMS]
-    text = table(run_cases(one, cases, folder / "latent_cost.jsonl"))
-    (folder / "latent_cost.md").write_text(text)
-    print(text)
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "."))
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    run_arms(one, ARMS, SEEDS, table, folder / "latent_cost.jsonl")

@@ -13,11 +13,12 @@ Source: Pal, Ma, Shah, Rackauckas, Opening the blackbox (2021), section 4.
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
 
-from .cases import run_cases, spread
+from .cases import of_arm, over, run_arms, spread
 
 SEEDS = (0, 1, 2)
 ARMS = {"vanilla": 0.0, "global error": 0.2, "local error": 0.2}
@@ -116,12 +117,7 @@ def one(case: tuple) -> dict[str, Any]:
 
 def table(results: list[dict[str, Any]]) -> str:
     """Medians of the seeds, with the least and the greatest; ratios of the same seed."""
-    of = lambda arm, name: [
-        next(r[name] for r in results if list(r["case"]) == [arm, seed]) for seed in SEEDS
-    ]
-    over = lambda arm, name: [
-        mine / plain for mine, plain in zip(of(arm, name), of("vanilla", name), strict=True)
-    ]
+    of = functools.partial(of_arm, results)
     lines = [
         "| spiral SDE | weight | loss | over vanilla's | evaluations of the drift for a path | "
         "over vanilla's | training, s |",
@@ -130,20 +126,13 @@ def table(results: list[dict[str, Any]]) -> str:
     for arm, weight in ARMS.items():
         cells = [
             arm, f"{weight:g}" if weight else "", spread(of(arm, "loss")),
-            spread(over(arm, "loss"), 2), spread(of(arm, "evaluations"), 1),
-            spread(over(arm, "evaluations"), 2), spread(of(arm, "training"), 0),
+            spread(over(results, arm, "loss"), 2), spread(of(arm, "evaluations"), 1),
+            spread(over(results, arm, "evaluations"), 2), spread(of(arm, "training"), 0),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def main(folder: Path) -> None:
-    """All cases, and their table."""
-    cases: list[tuple] = [(arm, seed) for seed in SEEDS for arm in ARMS]
-    text = table(run_cases(one, cases, folder / "spiral_sde.jsonl"))
-    (folder / "spiral_sde.md").write_text(text)
-    print(text)
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "."))
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    run_arms(one, ARMS, SEEDS, table, folder / "spiral_sde.jsonl")

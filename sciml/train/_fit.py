@@ -150,9 +150,8 @@ def fit(
     >>> round(float(fitted[k]), 2)
     0.5
     """
-    asked = dict(locals())
     if isinstance(system, SignatureRegression):
-        _refuse_given(asked, "a SignatureRegression")
+        _refuse_given(dict(locals()), "a SignatureRegression")
         return fit_signature(system, data, key=key)
     _refuse(starts=starts, steps=steps, patience=patience, learning_rate=learning_rate)
     _refuse_types(optimiser, strategy, mode)
