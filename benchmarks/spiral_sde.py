@@ -21,7 +21,7 @@ from typing import Any
 from .cases import of_arm, over, run_arms, spread
 
 SEEDS = (0, 1, 2)
-ARMS = {"vanilla": 0.0, "global error": 0.2, "local error": 0.2}
+ARMS = {"vanilla": 0.0, "global error": 2.0, "local error": 2.0}
 STEPS, PATHS, TOLERANCE = 250, 100, 0.003
 
 
@@ -91,8 +91,8 @@ def one(case: tuple) -> dict[str, Any]:
     def paths(model: Any, key: Any, count: int, cost: Any = None) -> tuple[Any, Any, Any]:
         def path(key: Any) -> tuple[Any, Any, Any]:
             sol = sm.solve(
-                model, t=(0, 1), saveat=np.linspace(0, 1, 30), key=key, solver=dfx.SPaRK(),
-                stepsize_controller=control, regularise=cost,
+                model, t=(0, 1), saveat=np.linspace(0, 1, 30), key=key, dt0=0.01,
+                solver=dfx.SPaRK(), stepsize_controller=control, regularise=cost,
             )  # fmt: skip
             return sol.ys, sol.stats["num_evaluations"], sol.stats.get("cost", 0.0)
 
