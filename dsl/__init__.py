@@ -53,7 +53,7 @@ from ._symbols import (
 )
 from ._system import System as System
 from .check import check as check, check_complete as check_complete
-from .codegen import Model as Model
+from .codegen import Model as Model, refuse_algebraic as refuse_algebraic
 from .simplify import simplify as simplify
 
 expression_text = text

@@ -220,7 +220,9 @@ class Survey:
     derivatives in it (`right_rates` on its right side), `mentions` the unknowns, and `sides` the
     unknowns on either side; `highest` for each unknown that derivative.
     `other_rates` are derivatives by something else than time, or of something else than an
-    unknown. `has_arrays` says whether anything has a shape.
+    unknown. `definitions` gives for each unknown that an explicit equation or `observed` defines
+    the place of that equation (None for `observed`). `has_arrays` says whether anything has a
+    shape.
     """
 
     def __init__(self, system: System) -> None:
@@ -273,6 +275,7 @@ class Survey:
             getattr(s, "shape", ()) for s in (*self.unknowns, *self.parameters, *self.drivers)
         )
         self.has_arrays = self.has_arrays or any(shaped)
+        self.definitions = self._definitions(system)
 
     @property
     def noises(self) -> list[Any]:
@@ -285,15 +288,51 @@ class Survey:
         return [driver for driver in self.drivers if isinstance(driver, Control)]
 
     @property
-    def states(self) -> list[sympy.Expr]:
-        """What needs an initial value: each unknown and its rates below its highest derivative."""
-        highest = max(self.orders.values(), default=0)
+    def functions(self) -> list[Any]:
+        """The unknowns that are functions of time and are named outside of given values."""
         return [
+            unknown
+            for unknown, where in self.unknowns.items()
+            if unknown.args == (t,) and (not isinstance(where, tuple) or where[0] == "observed")
+        ]
+
+    @property
+    def algebraic(self) -> list[Any]:
+        """The unknowns without a rate and without a definition: equations without rates fix them.
+
+        Those with an initial value come first, in its order.
+        """
+        return [u for u in self.functions if u not in self.orders and u not in self.definitions]
+
+    @property
+    def states(self) -> list[sympy.Expr]:
+        """What the state holds: each unknown and its rates below its highest derivative.
+
+        Algebraic unknowns come last.
+        """
+        highest = max(self.orders.values(), default=0)
+        differential: list[Any] = [
             unknown if level == 0 else sympy.Derivative(unknown, (t, level))
             for level in range(highest)
             for unknown in self.unknowns
             if self.orders.get(unknown, 0) > level
         ]
+        return differential + self.algebraic
+
+    def _definitions(self, system: System) -> dict[Any, int | None]:
+        """Explicit equations ``z = ...`` of what is never differentiated, and `observed`."""
+        found: dict[Any, int | None] = dict.fromkeys(
+            k for k in system.observed if isinstance(k, AppliedUndef)
+        )
+        for i, (equation, rates) in enumerate(zip(system.equations, self.rates, strict=True)):
+            on_left, on_right = self.sides[i]
+            candidates = [(equation.lhs, on_right), (equation.rhs, on_left)]
+            for side, others in candidates[:1] if rates else candidates:  # D(x) = z is for x
+                explicit = isinstance(side, AppliedUndef) and side not in self.orders
+                if explicit and side not in found and side not in others:
+                    found[side] = i
+                    break
+        return found
 
     def _walk(self, root: sympy.Basic, where: Any, rates: set, mentions: set) -> None:
         pending = [root]

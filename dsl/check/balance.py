@@ -13,7 +13,7 @@ from .._symbols import t
 from .._system import System
 from .circles import circles
 from .describe import counted, listed, place
-from .match import Match, unknowns_of
+from .match import Match
 
 
 def balance_faults(system: System, match: Match) -> list[Fault]:
@@ -25,9 +25,10 @@ def balance_faults(system: System, match: Match) -> list[Fault]:
     faults += [_twice(system, match, i) for i in match.twice]
     faults += [_rated(system, match, unknown) for unknown in match.rated]
     faults += [_surplus(system, match, i) for i in match.surplus]
-    faults += [_algebraic(system, match, i) for i in match.implicit]
+    algebraic, open_ones = _algebraic(system, match)
+    faults += algebraic
     faults += [_circle(system, match, circle) for circle in circles(_graph(system, match))]
-    faults += [_missing(system, match, unknown) for unknown in _missing_names(system, match)]
+    faults += [_missing(system, match, unknown) for unknown in open_ones]
     return faults
 
 
@@ -44,7 +45,7 @@ def empty_fault(system: System) -> Fault:
 
 
 def _count(system: System) -> str:
-    found = [name_of(u) for u in unknowns_of(system.survey) if u not in system.observed]
+    found = [name_of(u) for u in system.survey.functions if u not in system.observed]
     unknowns = list(dict.fromkeys(found))
     equations = counted(len(system.equations), "equation")
     return f"{equations} for {counted(len(unknowns), 'unknown')}: {listed(unknowns)}"
@@ -160,8 +161,14 @@ def _circle(system: System, match: Match, circle: list[Any]) -> Fault:
         expected="definitions that can be computed one after the other",
         received=" -> ".join(name_of(symbol) for symbol in circle),
         causes=["they are simultaneous algebraic equations"],
-        cure="solve them by hand for one of these, and define the others from it",
+        cure=_CIRCLE if first is not None else _OBSERVED_CIRCLE,
     )
+
+
+_CIRCLE = (
+    "write one of them as Eq(0, right - left): it is then solved at run time, with the others in it"
+)
+_OBSERVED_CIRCLE = "solve them by hand for one of these, and define the others from it"
 
 
 def _surplus(system: System, match: Match, i: int) -> Fault:
@@ -178,36 +185,93 @@ def _surplus(system: System, match: Match, i: int) -> Fault:
     )
 
 
-def _algebraic(system: System, match: Match, i: int) -> Fault:
+def _algebraic(system: System, match: Match) -> tuple[list[Fault], list[Any]]:
+    """Faults of equations without a highest derivative, and the unknowns that stay open."""
+    open_ones = _missing_names(system, match)
+    faults, higher = [], 0
+    for i, unknown in match.implicit.items():
+        if unknown is not None:
+            fault = _explicit_but_for_rates(system, match, i)
+        elif match.reached[i]:
+            fault = _overdetermined(system, match, i)
+        elif open_ones:
+            fault, higher = _higher_index(system, match, i, open_ones), higher + 1
+        elif system.survey.rates[i]:
+            fault = _lower(system, match, i)
+        else:
+            fault = _constraint(system, i)
+        faults += [] if fault is None else [fault]
+    if system.survey.noises and match.algebraic:
+        faults.append(_noise(system, match))
+    return faults, open_ones if higher < len(open_ones) else []
+
+
+def _explicit_but_for_rates(system: System, match: Match, i: int) -> Fault | None:
+    """``D(x) = z`` below the highest derivative of x: z follows from x, and needs no solving."""
     equation, unknown = system.equations[i], match.implicit[i]
-    if system.survey.rates[i]:
+    if system.survey.rates[i] and unknown in (equation.lhs, equation.rhs):
         return _lower(system, match, i)
-    received = "an algebraic equation; differential-algebraic systems are not compiled yet"
-    expected = "a differential equation, Eq(D(x), ...), or a definition, Eq(z, ...)"
-    if unknown is None:
-        mentions = system.survey.mentions[i]
-        names = [u for u in system.survey.unknowns if u in mentions]
-        what = f"on {listed(names)}" if len(names) == 1 else f"between {listed(names)}"
-        causes = ["it is a quantity that the other equations conserve"]
-        if match.missing:
-            causes.insert(0, f"it fixes {listed(match.missing)} through the other equations")
-        return Fault(
-            f"This equation is a constraint {what}, which others determine.",
-            **place(system, equation),
-            expected=expected,
-            received=received,
-            causes=causes,
-            cure="remove it if it follows from the others, or use coordinates that always obey it",
-        )
-    name = text(unknown)
+    return None
+
+
+def _overdetermined(system: System, match: Match, i: int) -> Fault:
+    unknowns = match.reached[i]
+    owners = dict.fromkeys(match.algebraic[u] for u in unknowns if u in match.algebraic)
+    others = [f"{system.equations[j]} ({system.equations[j].origin})" for j in owners]
     return Fault(
-        f"This equation gives {name} only implicitly.",
-        **place(system, equation),
-        expected=expected,
-        received=received,
-        causes=[f"{name} cannot be isolated", "a rate D(...) was forgotten"],
-        cure=f"solve it by hand, Eq({name}, ...); or let {name} relax to it quickly, "
-        f"Eq(D({name}), rate*(...)) with a large rate",
+        f"This equation is one too many: other equations determine {listed(unknowns)} already.",
+        **place(system, system.equations[i]),
+        expected="one algebraic equation for each unknown without a rate",
+        received="; ".join(others),
+        causes=["it follows from the others", "another unknown is missing in it"],
+        cure="remove one of these equations, or write it for another unknown",
+    )
+
+
+def _higher_index(system: System, match: Match, i: int, open_ones: list[Any]) -> Fault:
+    what = _between(system, i)
+    names = listed(open_ones)
+    return Fault(
+        f"This equation is a constraint {what} alone, and {names} has no equation: the system is "
+        "of higher index.",
+        **place(system, system.equations[i]),
+        expected=f"an algebraic equation in which {names} stands",
+        received=f"one {what}, determined by other equations",
+        causes=[
+            f"it fixes {names} through the rates of the others",
+            f"the equation of {names} was forgotten",
+        ],
+        cure=f"differentiate it by hand until {names} stands in it, or use coordinates that "
+        "always obey it; the index is not reduced yet",
+    )
+
+
+def _between(system: System, i: int) -> str:
+    mentions = system.survey.mentions[i]
+    names = [u for u in system.survey.unknowns if u in mentions]
+    return f"on {listed(names)}" if len(names) == 1 else f"between {listed(names)}"
+
+
+def _constraint(system: System, i: int) -> Fault:
+    return Fault(
+        f"This equation is a constraint {_between(system, i)}, which others determine.",
+        **place(system, system.equations[i]),
+        expected="a differential equation, Eq(D(x), ...), or an algebraic equation for an unknown "
+        "without a rate",
+        received=f"one too many: {_count(system)}",
+        causes=["it is a quantity that the other equations conserve"],
+        cure="remove it if it follows from the others, or use coordinates that always obey it",
+    )
+
+
+def _noise(system: System, match: Match) -> Fault:
+    unknown, i = next(iter(match.algebraic.items()))
+    return Fault(
+        f"An algebraic equation, for {text(unknown)}, stands beside equations with noise.",
+        **place(system, system.equations[i]),
+        expected=f"a definition, Eq({text(unknown)}, ...), or equations without Brownian motions",
+        received=f"the noise of {listed(system.survey.noises)}",
+        cure=f"solve it by hand for {text(unknown)}",
     )
 
 

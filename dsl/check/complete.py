@@ -32,10 +32,10 @@ def check_complete(
     values = {name_of(key) for key in system.values} | given_values
     matched = match(system)
     faults = [
-        _initial(system, unknown, name)
+        _initial(system, unknown, name)  # of an algebraic unknown it is a guess, 0 if not given
         for unknown in system.survey.unknowns
         for name in map(name_of, matched.states(unknown))
-        if name not in initial
+        if name not in initial and unknown not in matched.algebraic
     ]
     for symbol in system.parameters:
         if symbol.name not in values and getattr(symbol, "value", None) is None:

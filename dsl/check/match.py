@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +14,10 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from sympy.core.function import AppliedUndef
 
 from .._equations import Equation
-from .._nodes import Index
+from .._errors import ShapeError
+from .._nodes import Index, shape_of
 from .._symbols import t
-from .._system import Survey, System
+from .._system import System
 
 Top = Any  # the highest derivative of an unknown; the unknown itself where it is algebraic
 
@@ -35,7 +37,8 @@ class Match:
       elements: for the highest derivative of an array, the equations of its elements.
       twice: equations of something that another one, also given, determines already.
       surplus: equations with highest derivatives that others determine already.
-      implicit: algebraic equations with the unknown that they could be solved for (or None).
+      implicit: for each algebraic equation the unknown that it determines, or None.
+      reached: for each algebraic equation the algebraic unknowns in it, definitions written out.
       missing: unknowns without an equation.
       idle: equations without any unknown.
     """
@@ -50,6 +53,7 @@ class Match:
     twice: dict[int, tuple[Any, int | None]] = dataclasses.field(default_factory=dict)
     surplus: list[int] = dataclasses.field(default_factory=list)
     implicit: dict[int, Any] = dataclasses.field(default_factory=dict)
+    reached: dict[int, list[Any]] = dataclasses.field(default_factory=dict)
     missing: list[Any] = dataclasses.field(default_factory=list)
     idle: list[int] = dataclasses.field(default_factory=list)
 
@@ -57,9 +61,19 @@ class Match:
         """The highest derivative of an unknown; itself, if it has none."""
         return self.highest.get(unknown, unknown)
 
+    @functools.cached_property
+    def algebraic(self) -> dict[Any, int]:
+        """For each algebraic unknown, the equation that determines it."""
+        return {unknown: i for i, unknown in self.implicit.items() if unknown is not None}
+
     def states(self, unknown: Any) -> list[Any]:
-        """What of an unknown needs an initial value: itself and its rates below the highest."""
+        """What of an unknown takes an initial value: itself and its rates below the highest.
+
+        That of an algebraic unknown is a guess.
+        """
         order = self.orders.get(unknown, 0)
+        if unknown in self.algebraic:
+            return [unknown]
         if unknown in self.definitions or not order:
             return []
         return [unknown, *(sympy.Derivative(unknown, (t, n)) for n in range(1, order))]
@@ -68,7 +82,7 @@ class Match:
 def match(system: System) -> Match:
     """Matches the equations of a system to the unknowns that they determine."""
     survey = system.survey
-    definitions = _definitions(system)
+    definitions = dict(survey.definitions)
     defining = set(definitions.values())
     rest = [i for i in range(len(system.equations)) if i not in defining]
     orders: dict[Any, int] = {}
@@ -83,43 +97,19 @@ def match(system: System) -> Match:
     _find_rated(system, result)
     coupled, algebraic = _single(system, result)
     _match_coupled(result, coupled)
-    _match_algebraic(survey, result, algebraic)
-    _find_bare(system, result)
+    _match_algebraic(system, result, algebraic)
     solved = {*definitions, *result.implicit.values()}
-    for unknown in unknowns_of(survey):
+    for unknown in survey.functions:
         if unknown not in solved and result.top(unknown) not in result.owner:
             result.missing.append(unknown)
+    _find_bare(system, result)
     return result
-
-
-def unknowns_of(survey: Survey) -> list[Any]:
-    """The unknowns that are functions of time and are named outside of given values."""
-    return [
-        unknown
-        for unknown, where in survey.unknowns.items()
-        if unknown.args == (t,) and (isinstance(where, Equation) or where[0] == "observed")
-    ]
 
 
 def element_of(equation: Equation, top: Top) -> bool:
     """Whether an equation gives one element (or slice) of a highest derivative: ``D(u)[0] = 1``."""
     sides = (equation.lhs, equation.rhs)
     return any(isinstance(side, Index) and side.args[0] == top for side in sides)
-
-
-def _definitions(system: System) -> dict[Any, int | None]:
-    """Explicit algebraic equations, by the rule of the compiler's pass `extract_definitions`."""
-    survey = system.survey
-    found: dict[Any, int | None] = {k: None for k in system.observed if isinstance(k, AppliedUndef)}
-    for i, (equation, rates) in enumerate(zip(system.equations, survey.rates, strict=True)):
-        on_left, on_right = survey.sides[i]
-        candidates = [(equation.lhs, on_right), (equation.rhs, on_left)]
-        for side, others in candidates[:1] if rates else candidates:
-            explicit = isinstance(side, AppliedUndef) and side not in survey.orders
-            if explicit and side not in found and side not in others:
-                found[side] = i
-                break
-    return found
 
 
 def _tops(rates: set[Any], highest: dict[Any, Top]) -> list[Top]:
@@ -179,6 +169,8 @@ def _find_bare(system: System, result: Match) -> None:
             if not isinstance(side, AppliedUndef):
                 continue
             top = result.top(side)
+            if top in result.owner and result.missing:
+                continue  # a constraint on a state: of higher index, not an equation too many
             if side in result.definitions or top in result.owner:
                 first = result.definitions.get(side, result.owner.get(top))
                 result.twice[i] = side, first
@@ -197,11 +189,64 @@ def _match_coupled(result: Match, coupled: list[int]) -> None:
             result.owner[top] = i
 
 
-def _match_algebraic(survey: Survey, result: Match, algebraic: list[int]) -> None:
-    known = {*result.definitions, *result.orders}
-    columns = [u for u in unknowns_of(survey) if u not in known] if algebraic else []
-    matched = _maximum([survey.mentions[i] for i in algebraic], columns)
+def _match_algebraic(system: System, result: Match, algebraic: list[int]) -> None:
+    """Matches algebraic equations to unknowns without a rate, of their shape where that is told."""
+    survey = system.survey
+    known = {*result.definitions, *survey.orders}
+    columns = [u for u in survey.functions if u not in known] if algebraic else []
+    rank = {unknown: k for k, unknown in enumerate(columns)}
+    for i in algebraic:
+        reached = _reached(system, result, survey.mentions[i]) & rank.keys()
+        result.reached[i] = sorted(reached, key=rank.__getitem__)
+    rows = [result.reached[i] for i in algebraic]
+    fitting = rows
+    if survey.has_arrays:
+        shapes = [_shape(system.equations[i]) for i in algebraic]
+        fitting = [
+            row if shape is None else [u for u in row if shape_of(u) == shape]
+            for row, shape in zip(rows, shapes, strict=True)
+        ]
+    matched = _maximum(fitting, columns)
+    if None in matched and survey.has_arrays:  # the fault is then perhaps one of shapes
+        matched = _maximum(rows, columns)
     result.implicit.update(zip(algebraic, matched, strict=True))
+
+
+def _reached(system: System, result: Match, mentions: set[Any]) -> set[Any]:
+    """The unknowns in an equation, and in the definitions of what stands in it."""
+    found, pending = set(), list(mentions)
+    while pending:
+        unknown = pending.pop()
+        if unknown not in found:
+            found.add(unknown)
+            if unknown in result.definitions:
+                pending.extend(_inside(system, unknown, result.definitions[unknown]))
+    return found
+
+
+def _inside(system: System, unknown: Any, i: int | None) -> set[Any]:
+    """The unknowns in a definition; not those of which it holds the rate alone."""
+    if i is not None and not system.survey.rates[i]:
+        return system.survey.mentions[i]
+    equation = None if i is None else system.equations[i]
+    sides = [system.observed[unknown]] if equation is None else [equation.lhs, equation.rhs]
+    found: set[Any] = set()
+    pending: list[Any] = [*sides]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, AppliedUndef):
+            found.add(item)
+        elif not isinstance(item, sympy.Derivative):
+            pending.extend(item.args)
+    return found
+
+
+def _shape(equation: Equation) -> tuple[int, ...] | None:
+    """The shape of an equation; None where its parts do not broadcast, which is reported."""
+    try:
+        return np.broadcast_shapes(shape_of(equation.lhs), shape_of(equation.rhs))
+    except (ShapeError, ValueError):
+        return None
 
 
 def _maximum(rows: Sequence[Any], columns: list[Any]) -> list[Any]:

@@ -30,6 +30,8 @@ def shape_faults(system: System, match: Match) -> list[Fault]:
         if i in by_element:
             continue
         things = [defined[i]] if i in defined else match.tops.get(i, [])
+        if match.implicit.get(i) is not None:
+            things = [match.implicit[i]]
         fault = _equation_fault(system, equation, things)
         if fault is not None:
             faults.append(fault)

@@ -2,3 +2,4 @@
 
 from .model import Model as Model, lower as lower
 from .program import Function as Function, Program as Program
+from .refuse import refuse_algebraic as refuse_algebraic

@@ -17,6 +17,7 @@ from .._errors import DeclarationError
 from .._neural import as_dtype
 from .._show import aligned, name_of, number, table_html, table_text, text
 from .._system import System
+from .pattern import Pattern, program_pattern
 from .program import Program, State
 
 
@@ -39,12 +40,21 @@ class Model(eqx.Module):
     def vector_field(
         self, t: Any, y: Float[Array, " state"], args: Any = None
     ) -> Float[Array, " state"]:
-        """Rates of the state `y` at time `t`.
+        """Rates of the state `y` at time `t`; residuals, where `mass` is zero.
 
         `args` is what `constants` returned; without it, it is computed here.
         """
         constants, networks = self.constants() if args is None else args
         return self.program.rhs(jnp.asarray(t, y.dtype), y, constants, networks)
+
+    @property
+    def mass(self) -> Float[Array, " state"] | None:
+        """The diagonal of the mass matrix M in ``M dy/dt = vector_field``.
+
+        1 for rates and 0 for algebraic equations; None where there are none of these.
+        """
+        algebraic = self.program.algebraic
+        return jnp.asarray(1.0 - np.array(algebraic), self.dtype) if any(algebraic) else None
 
     def diffusion(
         self, t: Any, y: Float[Array, " state"], args: Any = None
@@ -73,6 +83,14 @@ class Model(eqx.Module):
     def constants(self) -> tuple[tuple, dict[str, Any]]:
         """What the vector field needs of the leaves: computed once per solve, passed as `args`."""
         return self.program.rhs.constants(self.parameters, self.dtype), self.networks
+
+    @property
+    def jacobian_pattern(self) -> Pattern:
+        """Where the Jacobian of the vector field by the state can be other than zero, and drawn so.
+
+        Parameters and networks may have any value.
+        """
+        return program_pattern(self.program, self.constants(), self.dtype)
 
     def state(self) -> Float[Array, " state"]:
         """The initial state: `initial`, and the system's expressions of parameters."""
@@ -210,7 +228,9 @@ class Model(eqx.Module):
         rows = []
         for s in self.states:
             value = text(given[s.name]) if s.name in given else number(self.initial_value(s.name))
-            rows.append([s.name, "state", value])
+            rows.append(
+                [s.name, "algebraic" if s.name in self.program.residuals else "state", value]
+            )
         rows += [[name, "parameter", number(v)] for name, v in self.parameters.items()]
         for name, module in self.networks.items():
             leaves = jax.tree.leaves(eqx.filter(module, eqx.is_inexact_array))

@@ -102,7 +102,9 @@ class Program:
     """Everything static about a compiled model; equal where the generated source is equal.
 
     `system` is the simplified system; `states` say where each unknown lies in the state vector;
-    `rhs` is the generated vector field.
+    `rhs` is the generated vector field. `algebraic` says of each element of the state whether its
+    row there is a residual that must be zero, and `residuals` holds by the name of each such piece
+    its equation ``0 = residual``.
     """
 
     def __init__(self, declared: System, system: System) -> None:
@@ -119,7 +121,7 @@ class Program:
         self.parameters = [p for p in declared.parameters if p not in self.dependent]
         self.definitions: dict[Any, Any] = {
             **system.observed,
-            **{e.lhs: e.rhs for e in system.equations},
+            **{e.lhs: e.rhs for e in system.equations if isinstance(e.lhs, sympy.Derivative)},
             **self.dependent,
         }
         if declared.survey.has_arrays:
@@ -127,7 +129,19 @@ class Program:
         highest = {
             e.lhs.expr: e.lhs for e in system.equations if isinstance(e.lhs, sympy.Derivative)
         }
-        self.rates = [_next_rate(s.symbol, highest) for s in self.states]
+        self.residuals = {
+            name_of(unknown): equation
+            for unknown, equation in zip(
+                system.survey.algebraic, system.equations[len(highest) :], strict=True
+            )
+        }
+        self.algebraic = tuple(s.name in self.residuals for s in self.states for _ in range(s.size))
+        self.rates = [
+            _in_shape_of(s.symbol, self.residuals[s.name].rhs)
+            if s.name in self.residuals
+            else _next_rate(s.symbol, highest)
+            for s in self.states
+        ]
         self.paths = {name_of(x): neural(name_of(x), MissingPath(x.shape), trainable=False)
                       for x in system.survey.controls}  # fmt: skip
         for x in system.survey.controls:
@@ -142,6 +156,8 @@ class Program:
         }
         self.trainable = frozenset(n.name for n in declared.networks if n.trainable)
         doc = "Rates of the state."
+        if self.residuals:
+            doc = "Rates of the state, and residuals of the algebraic equations."
         if self.noise is None:
             self.diffusion = None
             self.rhs = self.function("vector_field", doc, self.rates, state=True)
@@ -168,7 +184,9 @@ class Program:
         diffusion = None if self.diffusion is None else self.diffusion.key
         one_each = self.noise is not None and self.noise.one_each
         noise = diffusion, one_each, self.declared.calculus, tuple(self.paths)
-        return self.rhs.key, noise, states, initial, observed, parameters, self.trainable
+        algebraic = self.algebraic
+        rest = initial, observed, parameters, self.trainable
+        return self.rhs.key, algebraic, noise, states, *rest
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Program) and self.key == other.key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .._pass import chain
 from .._system import System
+from .algebraic import write_residuals
 from .definitions import extract_definitions
 from .order import solve_for_highest
 
@@ -12,11 +13,15 @@ _passes = chain(
     extract_definitions,
     # then each highest derivative alone on its left; lower ones become states when compiled
     solve_for_highest,
+    # what is left then is algebraic, and has no part in the linear blocks of the pass before
+    write_residuals,
 )
 
 
 def simplify(system: System) -> System:
     """The equivalent system ``D(x, n) = ...``: one equation for each highest derivative.
+
+    Algebraic equations follow as ``0 = right - left``, one for each unknown without a rate.
 
     Explicit algebraic equations ``z = ...`` move to `observed`; equations that are linear in the
     highest derivatives are solved for them, in blocks. Every equation keeps its origin.

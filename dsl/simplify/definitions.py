@@ -19,18 +19,15 @@ def extract_definitions(system: System) -> System:
 
     Raises `ModelError` where such definitions depend on each other in a circle.
     """
-    orders = system.survey.orders
+    defined = {i: z for z, i in system.survey.definitions.items() if i is not None}
     definitions: dict[Any, Any] = dict(system.observed)
     origins: dict[Any, Equation] = {}
     kept = []
-    for equation, rates in zip(system.equations, system.survey.rates, strict=True):
-        sides = [(equation.lhs, equation.rhs), (equation.rhs, equation.lhs)]
-        for left, right in sides[:1] if rates else sides:
-            explicit = isinstance(left, AppliedUndef) and left not in orders
-            if explicit and left not in definitions and not right.has(left):
-                definitions[left] = right
-                origins[left] = equation
-                break
+    for i, equation in enumerate(system.equations):
+        if i in defined:
+            z = defined[i]
+            definitions[z] = equation.rhs if equation.lhs == z else equation.lhs
+            origins[z] = equation
         else:
             kept.append(equation)
     if not definitions:

@@ -26,15 +26,20 @@ def solve_for_highest(system: System) -> System:
     """Rewrites the equations as ``D(x, n) = ...``, one for each unknown, in the unknowns' order.
 
     A right-hand side may still name highest derivatives of other equations, never in a circle.
+    Equations without a highest derivative follow, as they are.
     """
     system = _substitute_definitions(system)
     survey = system.survey
     highest = {survey.highest[x]: x for x in survey.unknowns if x in survey.highest}
     solved: dict[sympy.Expr, Equation] = {}
     rest: list[tuple[Equation, list[Any]]] = []
+    algebraic: list[Equation] = []
     walked = zip(system.equations, survey.rates, survey.right_rates, strict=True)
     for equation, rates, on_right in walked:
         tops = [r for r in rates if r in highest]
+        if not tops:
+            algebraic.append(equation)
+            continue
         if len(tops) == 1 and tops[0] not in solved:
             (top,) = tops
             if equation.lhs == top and top not in on_right:
@@ -44,12 +49,13 @@ def solve_for_highest(system: System) -> System:
                 solved[top] = equation.replace(lhs=top, rhs=equation.lhs)
                 continue
         rest.append((equation, tops))
-    if rest:
-        open_tops = [h for h in highest if h not in solved]
+    open_tops = [h for h in highest if h not in solved]
+    if rest or open_tops:
         solved.update(_solve_blocks(system, rest, open_tops))
-    if all(solved[h] is equation for h, equation in zip(highest, system.equations, strict=True)):
+    equations = [*(solved[h] for h in highest), *algebraic]
+    if all(new is old for new, old in zip(equations, system.equations, strict=True)):
         return system
-    return system.replace(equations=[solved[h] for h in highest])
+    return system.replace(equations=equations)
 
 
 def _substitute_definitions(system: System) -> System:
@@ -65,7 +71,9 @@ def _substitute_definitions(system: System) -> System:
         return system
     equations = [
         e.replace(lhs=e.lhs.xreplace(written), rhs=e.rhs.xreplace(written))
-        for e in system.equations
+        if not highest.isdisjoint(rates)
+        else e
+        for e, rates in zip(system.equations, system.survey.rates, strict=True)
     ]
     return system.replace(equations=equations)
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from sciml.dsl import Model, System, compile
+from sciml.dsl import Model, System, compile, refuse_algebraic
 
 from ._errors import ExportError
 from ._python import METHODS, python_source
@@ -58,7 +58,8 @@ def export(
     Returns the paths written. Nothing is written where something goes wrong.
 
     Raises `ExportError` for a path that cannot be written to, and for a neural term that cannot be
-    written as Python (``kind="stablehlo"`` takes every one).
+    written as Python (``kind="stablehlo"`` takes every one); `DeclarationError` for a system with
+    algebraic equations.
 
     >>> import sciml as sm, tempfile
     >>> x, k = sm.unknown("x"), sm.parameter("k", 0.5)
@@ -70,6 +71,7 @@ def export(
     _check_choices(kind, method, max_steps, platforms)
     base = _base(path)
     model = compile(model) if isinstance(model, System) else model
+    refuse_algebraic(model, "export", "write each as a definition, Eq(z, ...), if it can be solved")
     name = base.name
     contents: dict[Path, bytes] = {}
     with jax.enable_x64(np.dtype(model.dtype) == np.float64):

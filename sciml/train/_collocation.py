@@ -13,7 +13,7 @@ import sympy
 from jaxtyping import Array, Float, PyTree
 from scipy.interpolate import CubicSpline, make_smoothing_spline
 
-from sciml.dsl import FitError, Model
+from sciml.dsl import FitError, Model, refuse_algebraic
 
 from ._data import Dataset
 from ._differences import differences
@@ -67,8 +67,9 @@ def matching(
     """The objective of derivative matching, from splines or differences of the training data.
 
     With `logarithms` it is these that are smoothed. Raises `FitError` for an unknown that is not
-    measured, or at fewer than two times.
+    measured, or at fewer than two times, and `DeclarationError` for algebraic equations.
     """
+    refuse_algebraic(model, "derivative matching", "fit trajectories, without mode and pretrain")
     rows = [r for r in range(len(data.times)) if np.any(data.training[r])]
     kind = "spline" if isinstance(strategy, Collocation) else strategy.slopes
     parts = [
@@ -92,6 +93,8 @@ def matching(
 def can_match(model: Model, data: Dataset) -> bool:
     """Whether every unknown is measured, in each trajectory and often enough to be smoothed."""
     trained = data.training.any(axis=1)
+    if model.program.residuals:
+        return False
     for piece in model.states:
         symbol = piece.symbol.expr if isinstance(piece.symbol, sympy.Derivative) else piece.symbol
         if str(symbol) not in data.observed:

@@ -12,7 +12,7 @@ import jax
 import optax
 from jaxtyping import Array
 
-from sciml.dsl import DeclarationError, Model, System, compile
+from sciml.dsl import DeclarationError, Model, System, compile, refuse_algebraic
 from sciml.nn import Stepping
 from sciml.solvers import (
     choose_adjoint,
@@ -21,6 +21,7 @@ from sciml.solvers import (
     choose_tolerances,
     first_step,
     read_costs,
+    with_tolerances_of,
 )
 
 from ._adversarial import Adversarial
@@ -217,6 +218,9 @@ def fit(
             "minimise a loss over paths, jax.grad of jax.vmap over keys of sm.solve(..., key=key); "
             "or learn from series that drive it, fit(..., mode=Classification())"
         )
+    if isinstance(strategy, MultipleShooting | TeacherForcing):
+        name = f"strategy={type(strategy).__name__}()"
+        refuse_algebraic(model, name, "leave strategy out, or take GrowingHorizon()")
     measured = read_data(model, data, validation, t0)
     space, point = build_space(model, measured, free, initial)
     likelihood = build_loss(loss, measured, noise, model.dtype)
@@ -229,6 +233,7 @@ def fit(
         rtol, atol = 1e-4 if rtol is None else rtol, 1e-6 if atol is None else atol
     tolerances = choose_tolerances(rtol, atol, model.dtype)
     controller = choose_controller(stepsize_controller, solver, *tolerances)
+    chosen = with_tolerances_of(choose_solver(solver, tolerances[0], model), controller)
     forward = adjoint is None and size <= _FEW
     objective = build_objective(
         model,
@@ -236,7 +241,7 @@ def fit(
         space,
         likelihood=likelihood,
         penalty=penalty,
-        solver=choose_solver(solver, tolerances[0]),
+        solver=chosen,
         controller=controller,
         dt0=first_step(dt0, controller, model.dtype),
         adjoint=dfx.ForwardMode() if forward else choose_adjoint(adjoint),

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from sciml.dsl import Model
 from sciml.solvers import Field, SolverCost, diffeqsolve, weighted_cost
+from sciml.solvers._initial import start
 
 from ._data import Dataset
 from ._forcing import Forcing, forcing_strength
@@ -124,11 +125,12 @@ class Objective(eqx.Module):
             model, gaps = self.space.assemble(point, self.model, row), None
             if self.forcing is not None:
                 flow = self._flow(model, self.adjoint)
-                start = self.starts[row]
-                ys = self.forcing.predict(flow, start, model.state(), times, row, strength)
+                t0 = self.starts[row]
+                ys = self.forcing.predict(flow, t0, model.state(), times, row, strength)
                 effort: tuple = ((), jnp.full((), jnp.nan, ys.dtype))
             elif self.segments is None:
-                ys, effort = self._solve(model, self.starts[row], model.state(), times, end, key)
+                t0 = self.starts[row]
+                ys, effort = self._solve(model, t0, start(model, t0), times, end, key)
             else:
                 ys, gaps, effort = self._shoot(model, point["segments"][row], row, times, key)
             constants = self.function.constants(model.parameters, ys.dtype)

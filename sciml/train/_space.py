@@ -176,6 +176,8 @@ def _free_names(model: Model, free: Any, given: Mapping[str, Any]) -> list[str]:
         if name in absolute or name in dependent:
             formula = expression_text(absolute[name] if name in absolute else dependent[name])
             cure = f"is the expression {formula} of others: estimate those"
+        elif name in program.residuals:
+            cure = "follows from an algebraic equation at the start: its initial value is a guess"
         elif name in model.networks and name not in program.trainable:
             cure = "is a known input, or was declared with trainable=False"
         elif name not in known:

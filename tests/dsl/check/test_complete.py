@@ -45,6 +45,12 @@ def test_a_declared_value_is_a_value():
     assert check_complete(sm.System(eq(2, D(x), q), initial={x: 1})) == []
 
 
+def test_the_guess_of_an_algebraic_unknown_may_be_left_out():
+    system = sm.System(eq(2, D(x), -z), eq(3, z**3 + z, x), origin=at(1))
+    assert [f.summary for f in check_complete(system)] == ["The unknown x has no initial value."]
+    assert check_complete(system.replace(initial={x: 1})) == []
+
+
 def test_a_simplified_system_lacks_what_the_declared_one_lacks():
     declared = [fault.summary for fault in check_complete(SYSTEM)]
     assert [fault.summary for fault in check_complete(sm.simplify(SYSTEM))] == declared

@@ -140,6 +140,13 @@ def test_bounds_of_an_unknown_do_not_bound_its_rate():
     sm.check(system(eq(2, D(n, 2), -n), initial={n: 1, D(n): -1}))
 
 
+def test_an_algebraic_unknown_takes_a_guess():
+    z = sm.unknown("z")
+    equations = eq(2, D(x), -z), eq(3, z**3 + z, x)
+    for guess in (2, k / 2):
+        sm.check(system(*equations, initial={x: 1, z: guess}))
+
+
 def test_a_missing_initial_value_is_no_fault():
     sm.check(system(SPRING, initial={x: 1}))
 

@@ -74,6 +74,10 @@ def elements():
     return system(eq(2, D(u[0]), 1), eq(3, D(u[1]), 2), eq(4, 3, D(u[2])))
 
 
+def algebraic():
+    return system(eq(2, D(x), sm.total(u)), eq(3, sm.total(u**3), x))
+
+
 def definition():
     return system(eq(2, D(u), -u), eq(3, x, 2 * u))
 
@@ -86,7 +90,7 @@ CASES = [
     sum_of_two, product_instead_of_contraction, inside_a_function, inside_a_condition,
     right_side_of_another_shape, array_for_a_scalar, array_for_a_scalar_on_the_left,
     network_with_two_outputs, constant_array, sides_without_an_unknown_alone, reduced,
-    higher_order, elements, definition, observed,
+    higher_order, elements, algebraic, definition, observed,
 ]  # fmt: skip
 
 
@@ -102,6 +106,7 @@ def test_every_golden_file_has_its_case():
 RIGHT = {
     "a scalar for an array": [eq(2, D(u), -k)],
     "an array and its elements": [eq(2, D(u), u[0] * u + sm.total(u))],
+    "an algebraic array": [eq(2, D(x), u[0]), eq(3, u**3 + u, x)],
     "a contraction": [eq(2, D(u), A @ v), eq(3, D(v), -p * v)],
     "a mass matrix": [eq(2, sm.parameter("M", shape=(3, 3)) @ D(u), u)],
     "a stack": [eq(2, D(v), sm.stack([x, -x])), eq(3, D(x), v[0])],
