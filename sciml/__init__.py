@@ -42,14 +42,20 @@ from sciml.dsl import (
 from sciml.export import export as export
 from sciml.plot import plot as plot
 from sciml.solvers import (
+    BDF as BDF,
+    ETDRK4 as ETDRK4,
     Difficulty as Difficulty,
     ImplicitMidpoint as ImplicitMidpoint,
     Path as Path,
+    Radau5 as Radau5,
     Reversible as Reversible,
     ReversibleAdjoint as ReversibleAdjoint,
+    Rodas5P as Rodas5P,
+    Rosenbrock23 as Rosenbrock23,
     Solution as Solution,
     SolverCost as SolverCost,
     StormerVerlet as StormerVerlet,
+    Switching as Switching,
     diffeqsolve as diffeqsolve,
     log_path as log_path,
     log_signature as log_signature,

@@ -8,6 +8,7 @@ from ._choose import (
     choose_controller as choose_controller,
     choose_solver as choose_solver,
     choose_tolerances as choose_tolerances,
+    with_tolerances_of as with_tolerances_of,
     with_working_root_finder as with_working_root_finder,
 )
 from ._draw import axes as axes
@@ -30,6 +31,17 @@ from ._solve import (
     solve as solve,
 )
 from ._symplectic import ImplicitMidpoint as ImplicitMidpoint, StormerVerlet as StormerVerlet
+from .linear import (
+    KLU as KLU,
+    BlockTridiagonal as BlockTridiagonal,
+    Dense as Dense,
+    Diagonal as Diagonal,
+    Krylov as Krylov,
+    SparseLU as SparseLU,
+    StructuredSolver as StructuredSolver,
+    Unrolled as Unrolled,
+    choose_structure as choose_structure,
+)
 from .regularise._cost import (
     SolverCost as SolverCost,
     read_costs as read_costs,
@@ -40,3 +52,8 @@ from .regularise._cost import (
 from .regularise._difficulty import Difficulty as Difficulty, solver_difficulty as solver_difficulty
 from .regularise._run import diffeqsolve as diffeqsolve
 from .regularise._steer import steer as steer
+from .stepping._bdf import BDF as BDF
+from .stepping._exponential import ETDRK4 as ETDRK4
+from .stepping._radau import Radau5 as Radau5
+from .stepping._rosenbrock import Rodas5P as Rodas5P, Rosenbrock23 as Rosenbrock23
+from .stepping._switching import Switching as Switching

@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from typing import Any
 
 import diffrax as dfx
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import lineax as lx
 import optimistix as optx
+from jaxtyping import Array
 
-from sciml.dsl import DeclarationError
+from sciml.dsl import DeclarationError, Model
+from sciml.dsl.codegen.depends import PatternError
 
+from ._initial import refuse_explicit
 from ._reversible_adjoint import ReversibleAdjoint
+from .linear import AbstractStructure, Dense, StructuredSolver, choose_structure
+from .stepping._bdf import BDF
+from .stepping._rosenbrock import Rodas5P, Rosenbrock23
+from .stepping._switching import Switching
 
-# | asked for      | tolerance     | solver   | why                                                |
-# |----------------|---------------|----------|----------------------------------------------------|
-# | nothing        | rtol > 1e-8   | Tsit5    | order 5, few stages: best at usual tolerances      |
-# | nothing        | rtol <= 1e-8  | Dopri8   | order 8: fewer evaluations where digits are many;  |
-# |                |               |          | local tolerances 300 times tighter, so that the    |
-# |                |               |          | error at the end is about what was asked for       |
-# | "stiff"        | any           | Kvaerno5 | L-stable, stiffly accurate; a working root finder  |
-# | a solver       | any           | itself   | diffrax's broken default root finder is replaced;  |
-# |                |               |          | constant steps dt0 if it does not estimate errors  |
+# | asked for      | tolerance     | solver       | why                                            |
+# |----------------|---------------|--------------|------------------------------------------------|
+# | nothing        | rtol > 1e-8   | Tsit5        | order 5, few stages: best at usual tolerances  |
+# | nothing        | rtol <= 1e-8  | Dopri8       | order 8: fewer evaluations where digits are    |
+# |                |               |              | many; local tolerances 300 times tighter, so   |
+# |                |               |              | that the error at the end is about what was    |
+# |                |               |              | asked for                                      |
+# | "stiff", or    | rtol > 3e-3   | Rosenbrock23 | order 2, three stages                          |
+# | nothing, where |               |              |                                                |
+# | there are      | rtol <= 3e-3, | Rodas5P      | order 5, L-stable, no iteration: fastest for   |
+# | algebraic      | 100 unknowns  |              | small systems                                  |
+# | equations      | rtol <= 3e-3, | BDF          | few factorisations: for large systems          |
+# |                | more          |              |                                                |
+# | "auto"         | any           | Switching    | Tsit5 where it is not stiff, Rodas5P where it  |
+# |                |               |              | is; also taken when the explicit solver that   |
+# |                |               |              | was chosen has used up max_steps               |
+# | a solver       | any           | itself       | ours learn the structure of the Jacobian;      |
+# |                |               |              | diffrax's broken default root finder is        |
+# |                |               |              | replaced; constant steps dt0 if it does not    |
+# |                |               |              | estimate errors                                |
 _TIGHT = 1e-8
+_LOOSE, _SMALL = 3e-3, 100
 _LOCAL = 0.003  # of the asked tolerance, per step, for many digits
 
 # | adjoint        | mode    | memory in n steps   | its gradient is that of                      |
@@ -48,24 +70,136 @@ _CONTROLLER = "diffrax.PIDController(rtol=1e-6, atol=1e-8)"
 _TOLERANCES = {"float64": (1e-6, 1e-8), "float32": (1e-4, 1e-6)}
 
 
-def choose_solver(solver: Any, rtol: float) -> dfx.AbstractSolver:
+def choose_solver(solver: Any, rtol: float, model: Model | None = None) -> dfx.AbstractSolver:
     """The solver by the table above.
 
-    Raises `DeclarationError` for what is neither None, "stiff" nor a Diffrax solver.
+    Raises `DeclarationError` for what is neither None, "stiff", "auto" nor a Diffrax solver, and
+    for one that cannot take the algebraic equations of the model.
     """
-    if solver is None:
+    algebraic = model is not None and any(model.program.algebraic)
+    if solver is None and not algebraic:
         return dfx.Dopri8() if rtol <= _TIGHT else dfx.Tsit5()
-    if isinstance(solver, str):
-        if solver != "stiff":
-            raise DeclarationError(f'solver is None, "stiff" or a Diffrax solver, not {solver!r}')
-        solver = dfx.Kvaerno5()
+    if solver is None or isinstance(solver, str):
+        if solver not in (None, "stiff", "auto"):
+            raise DeclarationError(
+                f'solver is None, "stiff", "auto" or a Diffrax solver, not {solver!r}'
+            )
+        few = model is None or model.program.size <= _SMALL
+        if solver == "auto" and not algebraic:
+            solver = Switching()
+        else:
+            solver = Rosenbrock23() if rtol > _LOOSE else Rodas5P() if few else BDF()
     _expect(solver, dfx.AbstractSolver, "solver", "a Diffrax solver", "diffrax.Tsit5()")
-    if solver.term_structure not in (dfx.AbstractTerm, dfx.ODETerm):
+    if not (solver.term_structure in (dfx.AbstractTerm, dfx.ODETerm) or is_split(solver)):
         raise DeclarationError(
-            f"{type(solver).__name__} wants its equations in several parts (explicit and implicit, "
-            "or drift and noise), and a system has one: take diffrax.Tsit5() or diffrax.Kvaerno5()"
+            f"{type(solver).__name__} wants its equations in several parts, such as drift and "
+            "noise, and this system has one: take diffrax.Tsit5() or sciml.Rodas5P()"
         )
+    if model is not None:
+        refuse_explicit(model, solver)
+        return with_structure(solver, model)
     return with_working_root_finder(solver)
+
+
+def is_ours(solver: Any) -> bool:
+    """Whether a solver is one of the implicit steppers of this package."""
+    return "structure" in {field.name for field in dataclasses.fields(solver)}
+
+
+def refuse_backsolve(adjoint: Any, solver: Any) -> None:
+    """Raises `DeclarationError` for adjoint equations with an implicit stepper.
+
+    Their state is larger than the system's, and its Jacobian has another structure.
+    """
+    if isinstance(adjoint, dfx.BacksolveAdjoint) and is_ours(solver):
+        raise DeclarationError(
+            f'adjoint="backsolve" solves equations of its own backwards, of which '
+            f"{type(solver).__name__} does not know the structure, and which are unstable where "
+            'the system is stiff: leave adjoint out, or take "forward" for few parameters'
+        )
+
+
+def first_stiff_step(
+    terms: Any, t0: Any, t1: Any, y: Array, args: Any, controller: Any, mass: Any
+) -> Array:
+    """The first step of an implicit stepper; Diffrax's own rule comes to 0.01 always.
+
+    Source: Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I (1993), section
+    II.4, for a method of order 1, from which BDF starts.
+    """
+    span = t1 - t0
+    scale = controller.atol + controller.rtol * jnp.abs(y)
+
+    def size(x: Array) -> Array:
+        return controller.norm(x / scale)
+
+    rate = terms.vf(t0, y, args) if mass is None else mass * terms.vf(t0, y, args)
+    small = (size(y) < 1e-5) | (size(rate) < 1e-5)
+    trial = jnp.where(small, 1e-6, 0.01 * size(y) / jnp.where(small, 1.0, size(rate)))
+    trial = jnp.minimum(trial.astype(span.dtype), 1e-3 * span)
+    ahead = y + trial.astype(y.dtype) * rate
+    later = terms.vf(t0 + trial, ahead, args)
+    later = later if mass is None else mass * later
+    bend = size(later - rate) / trial.astype(y.dtype)
+    most = jnp.maximum(size(rate), bend)
+    step = jnp.where(most > 1e-15, jnp.sqrt(0.01 / jnp.where(most > 1e-15, most, 1.0)), jnp.inf)
+    step = jnp.where(jnp.isfinite(step) | (most <= 1e-15), step.astype(span.dtype), trial)
+    return jax.lax.stop_gradient(jnp.minimum(jnp.minimum(100 * trial, step), span))
+
+
+def method_of(given: Any, solver: Any, model: Model) -> str:
+    """Which solver was taken, and why, in words."""
+    name = type(solver).__name__
+    structure = getattr(solver, "structure", None)
+    linear = "" if structure is None else f", {structure.describe()}"
+    if given is None and any(model.program.algebraic):
+        return f"{name}, for the algebraic equations{linear}"
+    if given is None:
+        return f"{name}, as no solver was asked for"
+    asked = f'for "{given}"' if isinstance(given, str) else "as asked for"
+    return f"{name}, {asked}{linear}"
+
+
+def is_split(solver: Any) -> bool:
+    """Whether a solver takes an explicit and an implicit part: all of a system is the second."""
+    return isinstance(solver, dfx.AbstractImplicitSolver) and (
+        solver.term_structure == dfx.MultiTerm[tuple[dfx.AbstractTerm, dfx.AbstractTerm]]
+    )
+
+
+def with_structure(solver: Any, model: Model) -> Any:
+    """An implicit solver with the structure of a model's Jacobian, and its mass matrix.
+
+    One of ours, or one of Diffrax's whose root finder is its default; what a solver was given
+    stays.
+    """
+    fields = {field.name for field in dataclasses.fields(solver)}
+    if "structure" in fields and solver.structure is None:
+        solver = dataclasses.replace(solver, structure=structure_of(model))
+    if "mass" in fields and solver.mass is None:
+        solver = dataclasses.replace(solver, mass=model.mass)
+    if not isinstance(solver, dfx.AbstractImplicitSolver):
+        return solver
+    return with_working_root_finder(solver, StructuredSolver(structure_of(model)))
+
+
+def structure_of(model: Model) -> AbstractStructure:
+    """The structure of a model's Jacobian and mass matrix together."""
+    try:
+        pattern = model.jacobian_pattern
+    except PatternError:  # nearly full, and large
+        return Dense(model.program.size)
+    return choose_structure(pattern.with_diagonal())
+
+
+def with_tolerances_of(solver: Any, controller: Any) -> Any:
+    """A stepper that iterates to tolerances of its own, with those of the controller."""
+    fields = {field.name for field in dataclasses.fields(solver)}
+    for name in ("rtol", "atol"):
+        given = getattr(controller, name, None)
+        if name in fields and getattr(solver, name) is None and isinstance(given, float):
+            solver = dataclasses.replace(solver, **{name: given})
+    return solver
 
 
 def choose_controller(
@@ -118,7 +252,9 @@ def _expect(given: Any, kind: type, option: str, what: str, example: str) -> Non
     raise DeclarationError(f"{option} is {what}, such as {example}, not {received}")
 
 
-def with_working_root_finder(solver: dfx.AbstractSolver) -> dfx.AbstractSolver:
+def with_working_root_finder(
+    solver: dfx.AbstractSolver, linear_solver: lx.AbstractLinearSolver | None = None
+) -> dfx.AbstractSolver:
     """An implicit solver whose root finder is diffrax's default, with one that converges.
 
     The default takes "not yet converged" for divergence with optimistix 0.1: Robertson's problem
@@ -127,7 +263,8 @@ def with_working_root_finder(solver: dfx.AbstractSolver) -> dfx.AbstractSolver:
     if isinstance(solver, dfx.AbstractImplicitSolver) and isinstance(
         solver.root_finder, dfx.VeryChord
     ):
-        finder = dfx.with_stepsize_controller_tols(optx.Chord)()
+        given = {} if linear_solver is None else {"linear_solver": linear_solver}
+        finder = dfx.with_stepsize_controller_tols(optx.Chord)(**given)
         return eqx.tree_at(lambda s: s.root_finder, solver, finder)
     return solver
 

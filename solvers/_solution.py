@@ -37,7 +37,8 @@ class Solution(eqx.Module):
     """What a solve returns; also a pytree, so that `jit`, `vmap` and `grad` go through it.
 
     Fields: `ts`, saved times; `ys`, states there, in the order of ``model.states``; `model`;
-    `stats`, counts of steps; `result`, Diffrax's; `interpolation`, dense output or None.
+    `stats`, counts of steps; `result`, Diffrax's; `interpolation`, dense output or None; `method`,
+    which solver was taken, and why.
     """
 
     model: Model
@@ -46,6 +47,7 @@ class Solution(eqx.Module):
     interpolation: Any
     stats: dict[str, Any]
     result: Any
+    method: str = eqx.field(static=True, default="")
 
     def __getitem__(self, expression: Any) -> Array:
         """Values of an expression at the saved times: ``sol[x]``, ``sol[x + y]``, ``sol["x"]``.
@@ -147,6 +149,9 @@ class Solution(eqx.Module):
         rejected = int(np.sum(self.stats.get("num_rejected_steps", 0)))
         head = f"{subject}: {batch}{ts.shape[-1]} times{span}; {steps} steps"
         head += f", {rejected} of them rejected" if rejected else ""
+        if implicit := int(np.sum(self.stats.get("num_implicit_steps", 0))):
+            head += f", {implicit} implicit"
+        head += f"; {self.method}" if self.method else ""
         good = np.asarray(self.result == dfx.RESULTS.successful)
         return head if good.all() else f"{head}; {np.sum(~good)} failed"
 

@@ -19,7 +19,14 @@ from ._choose import (
     choose_controller,
     choose_solver,
     choose_tolerances,
+    first_stiff_step,
+    is_ours,
+    is_split,
+    method_of,
+    refuse_backsolve,
+    with_tolerances_of,
 )
+from ._initial import needs, start
 from ._noise import (
     choose_sde_controller,
     choose_sde_solver,
@@ -70,7 +77,8 @@ def solve(
         name; plain numbers or traced arrays.
       saveat: times to save at, or a ``diffrax.SaveAt``; by default 201 times, with dense output
         for small systems.
-      solver: a Diffrax solver, "stiff", or None for the choice in ``solvers/_choose.py``.
+      solver: a Diffrax solver, "stiff", "auto", or None for the choice in
+        ``solvers/_choose.py``; `Solution.method` tells which it was, and why.
       rtol, atol: tolerances of the step control; 1e-6 and 1e-8 in float64, 1e-4 and 1e-6 in
         float32 if not given.
       stepsize_controller, dt0, max_steps: as in ``diffrax.diffeqsolve``.
@@ -113,6 +121,7 @@ def solve(
     t0, t1 = interval(t, model.dtype)
     rtol, atol = choose_tolerances(rtol, atol, model.dtype)
     noisy = model.program.noise is not None
+    given = solver
     if noisy:
         solver = choose_sde_solver(solver, model)
         controller = choose_sde_controller(stepsize_controller, solver)
@@ -120,8 +129,9 @@ def solve(
             dt0 = first_sde_step(t0, t1)
     else:
         controller = choose_controller(stepsize_controller, solver, rtol, atol)
-        solver = choose_solver(solver, rtol)
+        solver = with_tolerances_of(choose_solver(solver, rtol, model), controller)
     adjoint = choose_adjoint(adjoint)
+    refuse_backsolve(adjoint, solver)
     dt0 = first_step(dt0, controller, model.dtype)
     stepwise = is_stepwise(noise, controller, adjoint)
     driver = None
@@ -130,23 +140,27 @@ def solve(
     what, dense = saving(saveat, model, t0, t1, adjoint, max_steps)
     traced = is_traced(model, t0 + t1, what, dt0, solver, controller)
     whole = what if traced else _with_last_step(what, adjoint)
-    raw = integrate(
-        model,
-        t0,
-        t1,
-        dt0,
-        whole,
-        dense,
-        solver,
-        controller,
-        adjoint,
-        max_steps,
-        driver,
-        regularise=unweighted(regularise),
-        key=cost_key(regularise, key, noisy=noisy),
-    )
+    y0 = start(model, t0, throw=throw) if needs(model) else None
+    key = cost_key(regularise, key, noisy=noisy)
+
+    def run(solver: Any) -> dfx.Solution:
+        return integrate(
+            model, t0, t1, dt0, whole, dense, solver, controller, adjoint, max_steps, driver,
+            regularise=unweighted(regularise), key=key, y0=y0,
+        )  # fmt: skip
+
+    raw, method = run(solver), method_of(given, solver, model)
+    explicit = given is None and not noisy and y0 is None
+    if explicit and not traced and _used_up(raw) and isinstance(controller, dfx.PIDController):
+        method = f"Switching, after {max_steps} steps of {type(solver).__name__} that were too few"
+        raw = run(choose_solver("auto", rtol, model))
     ts, ys = _saved(model, raw, whole is what, throw, steps=bool(what.steps))
-    return Solution(model, ts, ys, raw.interpolation, raw.stats, raw.result)
+    return Solution(model, ts, ys, raw.interpolation, raw.stats, raw.result, method)
+
+
+def _used_up(raw: dfx.Solution) -> bool:
+    """Whether a solve ended for want of steps."""
+    return bool(raw.result == dfx.RESULTS.max_steps_reached)
 
 
 def _with_last_step(what: dfx.SubSaveAt, adjoint: dfx.AbstractAdjoint) -> dfx.SubSaveAt:
@@ -202,6 +216,11 @@ class Field(eqx.Module):
         return self.program.rhs(jnp.asarray(t, y.dtype), y, constants or (), networks)
 
 
+def _nothing(t: Any, y: Array, args: Any) -> Array:
+    """The explicit part of a system that is solved implicitly."""
+    return jnp.zeros_like(y)
+
+
 @eqx.filter_jit
 def integrate(
     model: Model,
@@ -217,21 +236,27 @@ def integrate(
     driver: dfx.AbstractPath | None = None,
     regularise: Any = None,
     key: Any = None,
+    y0: Array | None = None,
 ) -> dfx.Solution:
     """One call of Diffrax, jitted; never raises: the result says how it went."""
     if driver is None:
         constants, networks = model.constants()
         args = (constants or None, networks)  # diffrax 0.7's BacksolveAdjoint takes no empty tuple
-        terms = dfx.ODETerm(Field(model.program))
+        terms: Any = dfx.ODETerm(Field(model.program))
+        if is_split(solver):
+            terms = dfx.MultiTerm(dfx.ODETerm(_nothing), terms)
     else:
         terms, args = terms_and_args(model, driver)
+    start = model.state() if y0 is None else y0
+    if dt0 is None and isinstance(controller, dfx.PIDController) and is_ours(solver):
+        dt0 = first_stiff_step(terms, t0, t1, start, args, controller, model.mass)
     return diffeqsolve(
         terms,
         solver,
         t0,
         t1,
         dt0,
-        model.state(),
+        start,
         args,
         regularise=regularise,
         key=key,

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._reversible import Reversible
 from .._symplectic import StormerVerlet
+from ..stepping._rosenbrock import AbstractRosenbrock
 
 # Solvers that are no Runge-Kutta methods: evaluations of the rates (with noise, of the drift).
 _STEPS = {
@@ -36,6 +37,9 @@ def evaluations(solver: Any) -> Evaluations | None:
     """
     if isinstance(solver, dfx.AbstractImplicitSolver):
         return None
+    if isinstance(solver, AbstractRosenbrock):  # products by the Jacobian are not among them
+        reused = int(solver.tableau.last)
+        return Evaluations(solver.tableau.stages - reused, reused)
     if isinstance(solver, dfx.HalfSolver | Reversible):
         inner = evaluations(solver.solver)
         if inner is None:

@@ -14,7 +14,12 @@ from jaxtyping import Array, Float
 
 from sciml.dsl import DeclarationError, Model, System
 
-from .._choose import choose_controller, choose_solver, choose_tolerances
+from .._choose import (
+    choose_controller,
+    choose_solver,
+    choose_tolerances,
+    with_tolerances_of,
+)
 from .._noise import (
     choose_sde_controller,
     choose_sde_solver,
@@ -106,7 +111,7 @@ def solver_difficulty(
     tolerances = choose_tolerances(rtol, atol, model.dtype)
     if model.program.noise is None:
         controller = choose_controller(stepsize_controller, solver, *tolerances)
-        solver = choose_solver(solver, tolerances[0])
+        solver = with_tolerances_of(choose_solver(solver, tolerances[0], model), controller)
         terms, args = dfx.ODETerm(Field(model.program)), model.constants()
     else:
         solver = choose_sde_solver(solver, model)

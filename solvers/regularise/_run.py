@@ -14,6 +14,7 @@ from jaxtyping import Array
 from .._choose import choose_adjoint
 from .._reversible import as_reversible
 from .._reversible_adjoint import ReversibleAdjoint
+from ..stepping._switching import SwitchingState
 from ._cost import SolverCost, read_costs, unweighted
 from ._count import counted, local_evaluations, num_evaluations
 from ._keep import with_states, with_time, without_states, without_time
@@ -126,6 +127,7 @@ def _run(
         max_steps=max_steps,
         throw=throw,
     )
+    told = _told(raw, watched=watched) if records else {}
     if records:
         raw, seen, counts = without_states(raw, saveat, controller, watched=watched)
     else:
@@ -144,7 +146,16 @@ def _run(
         else entry(cost, solver, steps[cost.sampling], scale_of(cost, controller))[0]
         for place, cost in enumerate(costs)
     )
+    raw = dataclasses.replace(raw, stats={**raw.stats, **told})
     return _with_count(raw, counts, solver, terms, scale, adjoint, further=len(steps)), values
+
+
+def _told(raw: dfx.Solution, *, watched: bool) -> dict[str, Any]:
+    """What the solver itself has counted."""
+    state: Any = raw.solver_state[0] if watched else raw.solver_state  # type: ignore[index]
+    if not isinstance(state, SwitchingState):
+        return {}
+    return {"num_implicit_steps": state.implicit_steps, "num_switches": state.switches}
 
 
 def _interval(t0: Any, t1: Any) -> tuple[Array, Array]:

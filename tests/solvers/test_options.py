@@ -36,10 +36,9 @@ SYSTEM = sm.System(sm.Eq(D(x), -a * x), sm.Eq(D(y), -b * y), initial={x: 1, y: 1
         ({"initial": {x: [1, 2]}}, r"x was declared with shape \(\); .* map over the solve"),
         ({"values": {"z": 1}}, "z is no parameter of this model; it has a, b"),
         ({"values": {x: 1}}, "x is an unknown.* initial="),
-        ({"solver": "bdf"}, "solver is None, \"stiff\" or a Diffrax solver, not 'bdf'"),
+        ({"solver": "bdf"}, 'solver is None, "stiff", "auto" or a Diffrax solver, not \'bdf\''),
         ({"solver": dfx.Tsit5}, r"such as diffrax.Tsit5\(\), not the class Tsit5"),
         ({"solver": 5}, r"such as diffrax.Tsit5\(\), not int"),
-        ({"solver": dfx.KenCarp4()}, "KenCarp4 wants its equations in several parts"),
         ({"solver": dfx.Euler()}, "give dt0="),
         ({"stepsize_controller": dfx.ConstantStepSize()}, "give dt0="),
         ({"stepsize_controller": 1e-3}, r"such as diffrax.PIDController\(.*\), not float"),
@@ -88,9 +87,11 @@ def test_a_solver_without_error_estimate_takes_the_steps_it_is_given():
 def test_solvers_are_chosen_by_the_table():
     assert isinstance(choose_solver(None, 1e-6), dfx.Tsit5)
     assert isinstance(choose_solver(None, 1e-8), dfx.Dopri8)
-    assert isinstance(choose_solver("stiff", 1e-10), dfx.Kvaerno5)
+    assert isinstance(choose_solver("stiff", 1e-10), sm.Rodas5P)
+    assert isinstance(choose_solver("stiff", 1e-2), sm.Rosenbrock23)
+    assert isinstance(choose_solver("auto", 1e-6), sm.Switching)
     assert choose_solver(dfx.Heun(), 1e-10) == dfx.Heun()
-    for solver in (dfx.Kvaerno5(), dfx.Kvaerno3(), "stiff"):
+    for solver in (dfx.Kvaerno5(), dfx.Kvaerno3(), dfx.KenCarp4()):
         assert not isinstance(choose_solver(solver, 1e-6).root_finder, dfx.VeryChord)
 
 

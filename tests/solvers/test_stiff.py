@@ -41,7 +41,7 @@ def test_stiff_problems_reach_their_listed_answers(problem, tolerance, accuracy)
 
 def test_robertson_takes_34_steps():
     case = problems.robertson(100.0)
-    sol = solved(case, 1e-8)
+    sol = solved(case, 1e-8, dfx.Kvaerno5())
     assert int(sol.stats["num_steps"]) == 34  # 451 with diffrax's default root finder
     assert max(errors(case, sol)) < 1e-7
 
@@ -65,3 +65,14 @@ def test_the_reactions_of_pollu_stay_indexable_although_they_are_eliminated():
     y1, y2 = sm.unknowns("y1 y2")
     np.testing.assert_allclose(sol["r1"], 0.35 * sol[y1], rtol=1e-12)
     np.testing.assert_allclose(sol["r2"], 26.6 * sol[y2] * sol["y4"], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("solver", "steps"), [(dfx.KenCarp3(), 188), (dfx.KenCarp4(), 46), (dfx.KenCarp5(), 27)]
+)
+def test_kencarp_solves_robertson_with_all_of_it_implicit(solver, steps):
+    """It fails with diffrax's default root finder, which takes what is unfinished for diverged."""
+    case = problems.robertson(100.0)
+    sol = solved(case, 1e-8, solver)
+    assert int(sol.stats["num_steps"]) == steps
+    assert max(errors(case, sol)) < 1e-6

@@ -24,7 +24,7 @@ def test_of_a_rotation_it_is_the_speed_to_the_power(order):
     np.testing.assert_allclose(sol.stats["cost"], 3 * 2.0 ** (2 * order), rtol=1e-7)
 
 
-@pytest.mark.parametrize("solver", [dfx.Bosh3(), dfx.Heun(), dfx.Dopri8(), "stiff"])
+@pytest.mark.parametrize("solver", [dfx.Bosh3(), dfx.Heun(), dfx.Dopri8(), dfx.Kvaerno5()])
 def test_the_weights_of_every_method_serve(solver):
     sol = sm.solve(
         TURNING, t=(0, 1), solver=solver, regularise=sm.taylor_cost(2), rtol=1e-5, atol=1e-5

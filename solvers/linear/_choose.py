@@ -1,0 +1,59 @@
+"""Which structure serves a pattern, in one table."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+
+import jax
+
+from sciml.dsl.codegen.pattern import Pattern
+
+from ._block_tridiagonal import BlockTridiagonal
+from ._dense import Dense
+from ._diagonal import Diagonal
+from ._klu import KLU
+from ._krylov import Krylov
+from ._ordering import block_order
+from ._sparse import SparseLU, count_steps
+from ._structure import AbstractStructure
+from ._unrolled import Unrolled
+
+# The first that fits, by measurements on two cores:
+#
+# | pattern                                   | device | structure                         |
+# |-------------------------------------------|--------|-----------------------------------|
+# | diagonal                                  | any    | division                          |
+# | up to 4 unknowns                          | any    | elimination written in scalars    |
+# | blocks of up to 4 on three diagonals, and | any    | block-tridiagonal, in chunks      |
+# |   256 or more unknowns                    |        |   side by side                    |
+# | up to 8000 unknowns, or half full         | GPU    | dense LU                          |
+# | more than half full, over 32 unknowns     | CPU    | dense LU                          |
+# | up to 300 000 steps of elimination        | CPU    | sparse LU in JAX                  |
+# | klujax is installed                       | CPU    | KLU                               |
+# | any other                                 | any    | GMRES, preconditioned             |
+_SCALARS, _NARROW, _LONG = 4, 4, 256
+_ON_GPU, _FULL, _SMALL = 8000, 0.5, 32
+_STEPS, _LOOKED_AT = 300_000, 20_000
+
+
+@functools.lru_cache(maxsize=128)
+def choose_structure(pattern: Pattern, device: str = "") -> AbstractStructure:
+    """The structure for Jacobians of a pattern, by the table above; `device` is "cpu" or "gpu"."""
+    size, entries = pattern.shape[0], len(pattern.rows)
+    on_cpu = (device or jax.default_backend()) == "cpu"
+    if not (pattern.rows != pattern.cols).any():
+        return Diagonal(size)
+    if size <= _SCALARS:
+        places = zip(pattern.rows.tolist(), pattern.cols.tolist(), strict=True)
+        return Unrolled(size, tuple(places))
+    full = entries > _FULL * size**2
+    if size >= _LONG and not full and block_order(pattern)[1] <= _NARROW:
+        return BlockTridiagonal(pattern)
+    if not on_cpu:
+        return Dense(size) if full or size <= _ON_GPU else Krylov(pattern)
+    if full and size > _SMALL:
+        return Dense(size)
+    if size <= _LOOKED_AT and count_steps(pattern) <= _STEPS:
+        return SparseLU(pattern)
+    return KLU(pattern) if importlib.util.find_spec("klujax") else Krylov(pattern)

@@ -1,0 +1,57 @@
+"""A structure as a linear solver of lineax: for the stages of Diffrax's implicit solvers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import lineax as lx
+from jaxtyping import Array
+
+from ._structure import AbstractStructure
+
+
+class StructuredState(eqx.Module):
+    """Factors, and whether the transposed system is solved."""
+
+    factors: Any
+    transposed: bool = eqx.field(static=True)
+
+
+class StructuredSolver(lx.AbstractLinearSolver):
+    """Solves with any operator whose matrix has the structure: it is found by a few products.
+
+    >>> import jax.numpy as jnp, lineax as lx
+    >>> from sciml.solvers.linear import Diagonal, StructuredSolver
+    >>> operator = lx.FunctionLinearOperator(lambda x: 2.0 * x, jnp.zeros(3))
+    >>> lx.linear_solve(operator, jnp.ones(3), StructuredSolver(Diagonal(3))).value
+    Array([0.5, 0.5, 0.5], dtype=float32)
+    """
+
+    structure: AbstractStructure = eqx.field(static=True)
+
+    def init(self, operator: Any, options: dict[str, Any]) -> StructuredState:
+        shape = operator.in_structure()
+        if not (hasattr(shape, "shape") and shape.shape == (self.structure.size,)):
+            raise ValueError(
+                f"this structure is of vectors of length {self.structure.size}, not of {shape}"
+            )
+        start = jnp.zeros(shape.shape, shape.dtype)
+        matrix = self.structure.jacobian(operator.mv, start)
+        return StructuredState(self.structure.factor(matrix), transposed=False)
+
+    def compute(
+        self, state: StructuredState, vector: Array, options: dict[str, Any]
+    ) -> tuple[Array, Any, dict[str, Any]]:
+        solve = self.structure.solve_transposed if state.transposed else self.structure.solve
+        return solve(state.factors, vector), lx.RESULTS.successful, {}
+
+    def transpose(self, state: StructuredState, options: dict[str, Any]) -> tuple[Any, dict]:
+        return StructuredState(state.factors, transposed=not state.transposed), {}
+
+    def conj(self, state: StructuredState, options: dict[str, Any]) -> tuple[Any, dict]:
+        raise NotImplementedError("real matrices alone are solved with here")
+
+    def assume_full_rank(self) -> bool:
+        return True

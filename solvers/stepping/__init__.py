@@ -1,0 +1,1 @@
+"""Steppers that Diffrax lacks: for stiff equations, with algebraic ones among them."""

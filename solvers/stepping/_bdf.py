@@ -1,0 +1,361 @@
+"""Backward differentiation formulas of orders 1 to 5, with steps and factors that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ..linear._structure import AbstractStructure, linear_solve, shifted
+from ._common import combined, field_of, flat, structure_of
+
+_MOST = 5
+_ROWS = np.arange(_MOST + 3)
+_RTOL, _ATOL = 1e-6, 1e-8
+
+# Shampine and Reichelt, The MATLAB ODE suite (1997), section 2.
+_KAPPA = np.array([0, -0.1850, -1 / 9, -0.0823, -0.0415, 0])
+_GAMMA = np.concatenate([[0], np.cumsum(1 / np.arange(1, _MOST + 1))])
+_ALPHA = (1 - _KAPPA) * _GAMMA
+_ERROR = np.append(_KAPPA * _GAMMA + 1 / np.arange(1, _MOST + 2), np.inf)  # and of order 6: none
+
+_ITERATIONS = 4
+_CLOSE = 0.03  # what is left of an iteration, in tolerances
+_KEEP = 0.2  # relative change of h / alpha, up to which factors are kept
+_AGE = 20  # steps, after which they are made anew
+_GROW = 1.2  # the least factor by which steps grow
+_SAFETY = 0.9  # of diffrax.PIDController
+_RULE = 2  # the order of the error that the controller is told of
+
+
+class BDFOutput(dfx.AbstractLocalInterpolation):
+    """Dense output of a backward differentiation formula: the polynomial through the last steps."""
+
+    t0: Any
+    t1: Any
+    differences: Any  # backward differences at t1, a leading axis
+    order: Any
+    step: Any
+
+    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Any:
+        if t1 is not None:
+            return jax.tree.map(jnp.subtract, self.evaluate(t1), self.evaluate(t0))
+        h = jnp.where(self.step == 0, 1.0, self.step)
+        index = jnp.arange(_MOST, dtype=h.dtype)
+        weights = jnp.cumprod((t0 - self.t1 + h * index) / (h * (1 + index)))
+        inside = jnp.arange(1, _MOST + 1, dtype=self.order.dtype) <= self.order
+        weights = jnp.where(inside, weights, 0.0)
+
+        def one(differences: Array) -> Array:
+            own = weights.astype(differences.dtype)
+            return differences[0] + jnp.tensordot(own, differences[1:], 1)
+
+        return jax.tree.map(one, self.differences)
+
+
+class BDFState(eqx.Module):
+    """What a step leaves for the next."""
+
+    differences: Array  # backward differences, scaled to `step`; shape (8, size)
+    order: Array
+    step: Array
+    equal: Array  # steps of this size and order
+    factors: Any
+    scale: Array  # h / alpha of the factors; 0 for none
+    age: Array  # steps since they were made
+    rate: Array  # of convergence of the iteration
+    evaluations: Array
+
+
+class BDF(dfx.AbstractAdaptiveSolver):
+    """Backward differentiation formulas of orders 1 to 5, for large stiff systems and DAEs.
+
+    Numerical differentiation formulas in backward differences at quasi-constant step size; order
+    and step are chosen together. A step costs a few evaluations and linear solves; the Jacobian and
+    its factors are kept over many. The iteration is differentiated by the implicit function
+    theorem. Dense output is the formula's own polynomial, of its order.
+
+    The step that is wanted reaches ``diffrax.PIDController`` through the size of the error, which
+    is told so that its default coefficients ask for that step: give both the same tolerances.
+
+    Arguments
+      structure: of the Jacobian; dense, if not given. `sciml.solve` finds it from the equations.
+      mass: the diagonal of a constant mass matrix, zero for algebraic equations; the identity, if
+        not given.
+      rtol, atol: those of the controller; 1e-6 and 1e-8, if not given.
+
+    >>> import diffrax as dfx, jax.numpy as jnp, sciml as sm
+    >>> term = dfx.ODETerm(lambda t, y, args: -1e6 * (y - jnp.cos(t)))
+    >>> control = dfx.PIDController(rtol=1e-6, atol=1e-8)
+    >>> y0, options = jnp.ones(1), dict(stepsize_controller=control)
+    >>> sol = dfx.diffeqsolve(term, sm.BDF(), 0.0, 1.0, None, y0, **options)
+    >>> round(float(sol.ys[0, 0]), 4)
+    0.5403
+
+    Source: Shampine, Reichelt, The MATLAB ODE suite (1997), section 2; the iteration is stopped as
+    in Hindmarsh and others, SUNDIALS (2005), section 2.1.
+    """
+
+    structure: AbstractStructure | None = eqx.field(static=True, default=None)
+    mass: Array | None = None
+    rtol: float | None = eqx.field(static=True, default=None)
+    atol: float | None = eqx.field(static=True, default=None)
+
+    term_structure: ClassVar = dfx.ODETerm
+    interpolation_cls: ClassVar[Callable[..., dfx.AbstractLocalInterpolation]] = BDFOutput
+
+    def order(self, terms: Any) -> int:
+        return _MOST
+
+    def error_order(self, terms: Any) -> int:
+        return _RULE
+
+    def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
+        return terms.vf(t0, y0, args)
+
+    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> BDFState:
+        y, unflat = flat(y0)
+        structure = structure_of(self.structure, y.size)
+        f = field_of(terms, args, unflat)
+
+        def made() -> Any:
+            return structure.factor(
+                shifted(structure, structure.jacobian(lambda z: f(t0, z), y), jnp.ones((), y.dtype))
+            )
+
+        none = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(made))
+        return _begun(self, f, t0, y, none)
+
+    def step(
+        self,
+        terms: Any,
+        t0: Any,
+        t1: Any,
+        y0: Any,
+        args: Any,
+        solver_state: BDFState,
+        made_jump: Any,
+    ) -> tuple:
+        y, unflat = flat(y0)
+        structure = structure_of(self.structure, y.size)
+        f = field_of(terms, args, unflat)
+
+        def attempt(setting: BDF, state: BDFState, t0: Any, t1: Any, y: Array, jump: Any) -> tuple:
+            state = jax.lax.cond(
+                jump, lambda: _begun(setting, f, t0, y, state.factors), lambda: state
+            )
+            return _attempt(setting, structure, f, state, t0, t1, y)
+
+        y1, error, used, order, state = attempt(self, solver_state, t0, t1, y, made_jump)
+        degree = order.astype(y.dtype)  # diffrax fills what is not yet there with infinity
+        dense = {"differences": jax.vmap(unflat)(used), "order": degree, "step": t1 - t0}
+        return unflat(y1), unflat(error), dense, state, dfx.RESULTS.successful
+
+
+def _begun(
+    setting: BDF, f: Callable[[Any, Array], Array], t0: Any, y: Array, none: Any
+) -> BDFState:
+    """The state before the first step: of order 1, scaled to a step of 1, without factors."""
+    rate = f(t0, y)
+    rate = rate if setting.mass is None else rate * setting.mass
+    differences = jnp.zeros((_MOST + 3, y.size), y.dtype).at[0].set(y).at[1].set(rate)
+    one, zero = jnp.ones((), jnp.int32), jnp.zeros((), y.dtype)
+    time = jnp.ones_like(jnp.asarray(t0))
+    return BDFState(differences, one, time, 0 * one, none, zero, 0 * one, zero + 1, one)
+
+
+def _attempt(
+    setting: BDF,
+    structure: AbstractStructure,
+    f: Callable[[Any, Array], Array],
+    state: BDFState,
+    t0: Any,
+    t1: Any,
+    y: Array,
+) -> tuple:
+    """The state at `t1`, the error for the controller, differences there, order, what is left."""
+    h = t1 - t0
+    ratio = h / state.step
+    same = jnp.abs(ratio - 1) < 1e-7  # times are rounded
+    differences = jax.lax.cond(
+        same,
+        lambda: state.differences,
+        lambda: _rescaled(state.differences, state.order, ratio.astype(y.dtype)),
+    )
+    equal = jnp.where(same, state.equal, 0)
+    k = state.order
+    c = (h / jnp.asarray(_ALPHA, h.dtype)[k]).astype(y.dtype)
+    guess = combined(_table(np.arange(_MOST + 1)[:, None] >= _ROWS, y)[k], differences)
+    past = np.where((_ROWS >= 1) & (np.arange(_MOST + 1)[:, None] >= _ROWS), 1.0, 0.0)
+    past[:, 1 : _MOST + 1] *= _GAMMA[1:]
+    past[1:] /= _ALPHA[1:, None]
+    psi = combined(_table(past, y)[k], differences)
+    rtol = _RTOL if setting.rtol is None else setting.rtol
+    atol = _ATOL if setting.atol is None else setting.atol
+    weights = atol + rtol * jnp.maximum(jnp.abs(guess), jnp.abs(y))
+    change, aux = _corrected(setting, structure, f, state, t1, guess, psi, c, weights)
+    good, kept = aux
+    y1 = guess + change
+    error = _norm(jnp.asarray(_ERROR, y.dtype)[k] * change / weights)
+    good = good & jnp.isfinite(error)
+    used = _advanced(differences, k, change)
+    order, factor = _chosen(used, k, equal, error, weights)
+    factor = jnp.where(good, factor, 0.5)
+    told = (_SAFETY / factor) ** _RULE  # the controller's factor is then `factor`
+    told = jnp.where(good & (error < 1), jnp.minimum(told, 0.99), jnp.maximum(told, 1.01))
+    span = atol + rtol * jnp.maximum(jnp.abs(y), jnp.abs(y1))
+    told = jnp.where(jnp.all(jnp.isfinite(y1)), told, jnp.inf)
+    left = BDFState(used, order, h, jnp.where(order == k, equal + 1, 0).astype(jnp.int32), *kept)
+    return y1, jax.lax.stop_gradient(told * span), used[: _MOST + 1], k, left
+
+
+def _corrected(
+    setting: BDF,
+    structure: AbstractStructure,
+    f: Callable[[Any, Array], Array],
+    state: BDFState,
+    t1: Any,
+    guess: Array,
+    psi: Array,
+    c: Array,
+    weights: Array,
+) -> tuple:
+    """The change d from the guess, ``M (psi + d) = c f(t1, guess + d)``, by modified Newton.
+
+    With factors from before, if they are recent and of nearly the same step, and else or where
+    these fail with new ones. Returns whether it converged, too, and what is to be kept.
+    """
+
+    def weighed(x: Array) -> Array:
+        return x if setting.mass is None else setting.mass * x
+
+    def residual(change: Array) -> Array:
+        return f(t1, guess + change) - weighed(psi + change) / c
+
+    def made(change: Array) -> Any:
+        jacobian = structure.jacobian(lambda z: f(t1, guess + z), change)
+        return shifted(structure, jacobian, 1 / c, setting.mass)
+
+    def iterated(factors: Any, scale: Array, rate: Array) -> tuple:
+        """Newton iteration: whether it converged, the change, evaluations, rate of convergence."""
+        ratio = 2 / (1 + scale / c)  # factors of another step
+
+        def unfinished(carry: tuple) -> Any:
+            count, _, _, _, done, lost = carry
+            return (count < _ITERATIONS) & ~done & ~lost
+
+        def better(carry: tuple) -> tuple:
+            count, change, before, rate, _, _ = carry
+            move = ratio * structure.solve(factors, residual(change))
+            size = _norm(move / weights)
+            seen = jnp.where(count == 0, rate, jnp.maximum(0.3 * rate, size / before))
+            done = size * jnp.minimum(1.0, seen) < _CLOSE
+            lost = ~jnp.isfinite(size) | ((count > 0) & (size > 2 * before))
+            return count + 1, change + move, size, seen, done, lost
+
+        none = jnp.zeros((), jnp.int32)
+        start = none, jnp.zeros_like(guess), jnp.ones_like(c), rate, none > 0, none > 0
+        count, change, _, rate, done, lost = jax.lax.while_loop(unfinished, better, start)
+        return done & ~lost, change, count, rate
+
+    def fresh() -> tuple:
+        factors = structure.factor(made(jnp.zeros_like(guess)))
+        return factors, *iterated(factors, c, jnp.ones_like(c))
+
+    def solve(_: Any, __: Array) -> tuple:
+        apart = jnp.abs(c / jnp.where(state.scale == 0, 1, state.scale) - 1)
+        usable = (state.scale != 0) & (apart < _KEEP) & (state.age < _AGE)
+        first = jax.lax.cond(
+            usable,
+            lambda: (state.factors, *iterated(state.factors, state.scale, state.rate)),
+            lambda: (
+                state.factors, jnp.zeros((), bool), jnp.zeros_like(guess),
+                jnp.zeros((), jnp.int32), state.rate,
+            ),
+        )  # fmt: skip
+        again = ~first[1]
+        factors, good, change, count, rate = jax.lax.cond(again, fresh, lambda: first)
+        scale = jnp.where(again, c, state.scale)
+        age = jnp.where(again, 0, state.age + 1).astype(jnp.int32)
+        taken = state.evaluations + first[3] + jnp.where(again, count, 0)
+        return change, (good, (factors, scale, age, rate, taken))
+
+    def tangent_solve(linear: Callable[[Array], Array], b: Array) -> Array:
+        matrix = made(jax.lax.stop_gradient(change_at[0]))
+        return -linear_solve(structure, matrix, structure.factor(matrix), b)
+
+    change_at: list[Array] = []
+    start = jnp.zeros_like(guess)
+    change, aux = jax.tree.map(jax.lax.stop_gradient, solve(None, start))
+    change_at.append(change)
+    exact = jax.lax.custom_root(residual, start, lambda _, __: change, tangent_solve)
+    return exact, aux
+
+
+def _rescaled(differences: Array, order: Array, ratio: Array) -> Array:
+    """Backward differences for a step that is `ratio` times as large."""
+    index = jnp.arange(1, _MOST + 1, dtype=ratio.dtype)
+    i, j = index[:, None], index[None]
+
+    def products(factor: Any) -> Array:
+        inner = jnp.cumprod((i - 1 - factor * j) / i, axis=0)
+        return jnp.pad(inner, ((1, 0), (1, 0))).at[0].set(1.0)
+
+    both = jnp.einsum("il,lj->ij", products(ratio), products(jnp.ones_like(ratio)))
+    inside = jnp.arange(_MOST + 1, dtype=order.dtype) <= order
+    both = jnp.where(inside[:, None] & inside[None], both, 0)
+    moved = jnp.stack([combined(column, differences[: _MOST + 1]) for column in both.T])
+    moved = jnp.where(inside[:, None], moved, differences[: _MOST + 1])
+    return jnp.concatenate([moved, differences[_MOST + 1 :]])
+
+
+def _advanced(differences: Array, order: Array, change: Array) -> Array:
+    """Backward differences at the end of a step of an order, from the change to its guess."""
+    rows = jnp.asarray(_ROWS, order.dtype)[:, None]
+    highest = combined((rows[:, 0] == order + 1).astype(change.dtype), differences)
+    new = jnp.where(rows == order + 1, change, differences)
+    new = jnp.where(rows == order + 2, change - highest, new)
+    sums = jnp.cumsum(jnp.where(rows <= order + 1, new, 0)[::-1], axis=0)[::-1]
+    return jnp.where(rows <= order, sums, new)
+
+
+def _chosen(
+    used: Array, order: Array, equal: Array, error: Array, weights: Array
+) -> tuple[Array, Array]:
+    """The next order, and the factor of the step: after enough equal steps those that go far."""
+    constants = jnp.asarray(_ERROR, used.dtype)
+
+    def factor(other: Any, error: Array) -> Array:
+        return jnp.where(error == 0, 10.0, error) ** (-1 / (other + 1).astype(error.dtype))
+
+    def of(other: Array, row: Array) -> Array:
+        here = (jnp.asarray(_ROWS, row.dtype) == row).astype(used.dtype)
+        size = _norm(combined(here, used) / weights)
+        return factor(other, constants[other] * size)
+
+    here = factor(order, error)
+    down = jnp.where(order > 1, of(jnp.maximum(order - 1, 1), order), 0.0)
+    up = jnp.where(order < _MOST, of(jnp.minimum(order + 1, _MOST), order + 2), 0.0)
+    factors = jnp.stack([down, here, up])
+    best = jnp.argmax(factors)
+    may = (equal + 1 > order) & (error < 1)
+    wanted = _SAFETY * factors[best]
+    grown = may & ((wanted >= _GROW) | (best == 0))
+    chosen = jnp.where(grown, order + best.astype(order.dtype) - 1, order).astype(jnp.int32)
+    good = jnp.where(grown, jnp.clip(wanted, 1.0, 10.0), 1.0)
+    bad = jnp.clip(_SAFETY * here, 0.2, 0.85)
+    return chosen, jnp.where(error < 1, good, bad)
+
+
+def _table(values: Any, like: Array) -> Array:
+    return jnp.asarray(values, like.dtype)
+
+
+def _norm(x: Array) -> Array:
+    return jnp.sqrt(jnp.mean(jnp.square(jnp.abs(x))))

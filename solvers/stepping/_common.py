@@ -1,0 +1,137 @@
+"""What the steppers share: the state as one vector, and the defaults of their options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.xla_metadata import set_xla_metadata
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
+
+from ..linear._dense import Dense
+from ..linear._structure import AbstractStructure
+
+
+def flat(y: Any) -> tuple[Array, Callable[[Array], Any]]:
+    """A state as one vector, and the way back."""
+    if isinstance(y, Array) and y.ndim == 1:
+        return y, lambda vector: vector
+    return ravel_pytree(y)
+
+
+def field_of(
+    terms: Any, args: Any, unflat: Callable[[Array], Any]
+) -> Callable[[Any, Array], Array]:
+    """The rates of a state that is one vector, in the direction in which time is gone through."""
+    sign = terms.contr(0.0, 1.0)  # of WrapTerm, of which `vf` does not tell
+
+    def field(t: Any, y: Array) -> Array:
+        rate, _ = flat(terms.vf(t, unflat(y), args))
+        return jnp.asarray(sign, y.dtype) * rate
+
+    return field
+
+
+def structure_of(structure: AbstractStructure | None, size: int) -> AbstractStructure:
+    """The structure that was given, or none."""
+    return Dense(size) if structure is None else structure
+
+
+def combined(weights: Array, stages: Array) -> Array:
+    """A linear combination of rows; not a product of matrices, which XLA leaves to a library."""
+    return jnp.sum(weights[:, None] * stages, axis=0)
+
+
+# XLA emits a call with the first attribute as one function of machine code, where it would start
+# many kernels of a few operations each; the second keeps the call from being dissolved before.
+_ONE_KERNEL = {"xla_cpu_small_call": "true", "inlineable": "false"}
+
+
+def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, compiled on a CPU as one piece, if it is made of plain operations.
+
+    For small states: on POLLU it makes a step of `Rodas5P` ten times faster. Nothing changes
+    elsewhere, under `vmap` and in what derivatives add: XLA can do that neither for branches nor
+    for scattered updates.
+    """
+
+    def called(*args: Any) -> Any:
+        closed = eqx.filter_closure_convert(function, *args)
+        if jax.default_backend() != "cpu" or not _plain(closed.jaxpr):
+            return function(*args)
+        arrays, rest = eqx.partition((closed, args), eqx.is_array)
+
+        def plain(arrays: Any) -> Any:
+            whole, own = eqx.combine(arrays, rest)
+            return whole(*own)
+
+        @jax.custom_batching.custom_vmap
+        def single(arrays: Any) -> Any:
+            with set_xla_metadata(**_ONE_KERNEL):
+                return jax.jit(plain)(arrays)
+
+        @single.def_vmap
+        def several(size: int, batched: Any, arrays: Any) -> Any:
+            axes = jax.tree.map(lambda b: 0 if b else None, batched[0])
+            out = jax.vmap(plain, in_axes=(axes,), axis_size=size)(arrays)
+            return out, jax.tree.map(lambda _: True, out)
+
+        @jax.custom_jvp
+        def outer(arrays: Any) -> Any:
+            return single(arrays)
+
+        @outer.defjvp
+        def derivative(primals: Any, tangents: Any) -> Any:
+            return jax.jvp(plain, primals, tangents)
+
+        return outer(arrays)
+
+    return called
+
+
+def _plain(jaxpr: Any) -> bool:
+    """Whether all is done by operations on elements, indices and sums, and loops of them."""
+    for equation in jaxpr.eqns:
+        if _is_one_update(equation):
+            continue
+        name, params = equation.primitive.name, tuple(equation.params.values())
+        if name == "custom_linear_solve":  # the other parts are for derivatives
+            params = equation.params["jaxprs"].solve
+        leaves = jax.tree.leaves(params, is_leaf=_is_part)
+        inner = [getattr(p, "jaxpr", p) for p in leaves if _is_part(p)]
+        known = name in (_CALLS if inner else _PLAIN)
+        if not (known and all(map(_plain, inner))):
+            return False
+    return True
+
+
+def _is_one_update(equation: Any) -> bool:
+    """Whether it updates one place, for which there is more than scatter."""
+    single = equation.primitive.name in ("scatter", "scatter-add")
+    return single and int(np.prod(equation.invars[1].aval.shape[:-1])) == 1
+
+
+def _is_part(x: Any) -> bool:
+    return isinstance(x, jax.extend.core.ClosedJaxpr | jax.extend.core.Jaxpr)
+
+
+_CALLS = {
+    "jit", "pjit", "custom_jvp_call", "custom_vjp_call", "closed_call", "while", "scan",
+    "custom_linear_solve",
+}  # fmt: skip
+_PLAIN = {
+    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh",
+    "broadcast_in_dim", "cbrt", "ceil", "clamp", "concatenate", "convert_element_type", "copy",
+    "cos", "cosh", "cumsum", "div", "dynamic_slice", "dynamic_update_slice", "eq", "erf", "exp",
+    "exp2", "expm1", "floor", "gather", "ge", "gt", "integer_pow", "iota", "is_finite", "le",
+    "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pad", "pow",
+    "reduce_max", "reduce_min", "reduce_sum", "rem", "reshape", "rev", "round", "rsqrt",
+    "select_n", "sign", "sin", "sinh", "slice", "split", "sqrt", "square", "squeeze", "stack",
+    "stop_gradient", "sub", "tan", "tanh", "transpose", "unstack", "xor",
+}  # fmt: skip
