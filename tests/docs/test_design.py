@@ -20,17 +20,40 @@ def row_of(*cells: str) -> list[str]:
     return row
 
 
+def rates_of(size: int) -> sm.Model:
+    x = sm.unknown("x", shape=size)
+    return sm.compile(sm.System(sm.Eq(sm.D(x), -(x**2)), initial={x: 1}))
+
+
+def constrained(size: int) -> sm.Model:
+    x, z = (sm.unknown(name, shape=size // 2) for name in "xz")
+    return sm.compile(sm.System(sm.Eq(sm.D(x), -z), sm.Eq(z**3 + z, x), initial={x: 1}))
+
+
+ROWS_OF_SOLVERS = [
+    ("nothing", "rtol > 1e-8", "any", None, 1.1e-8, 102),
+    ("nothing", "rtol <= 1e-8", "any", None, 1e-8, 102),
+    ('`"stiff"`', "rtol > 3e-3", "any", "stiff", 3.1e-3, 102),
+    ('`"stiff"`', "rtol <= 3e-3", "up to 100", "stiff", 3e-3, 100),
+    ('`"stiff"`', "rtol <= 3e-3", "more", "stiff", 3e-3, 102),
+    ('`"auto"`', "any", "any", "auto", 1e-6, 102),
+]
+
+
 @pytest.mark.parametrize(
-    ("asked", "tolerance", "solver", "rtol"),
-    [
-        ("nothing", "rtol > 1e-8", None, 1.1e-8),
-        ("nothing", "rtol <= 1e-8", None, 1e-8),
-        ('`"stiff"`', "any", "stiff", 1e-6),
-    ],
+    ("asked", "tolerance", "unknowns", "solver", "rtol", "size"), ROWS_OF_SOLVERS
 )
-def test_the_default_solvers_are_those_of_the_table(asked, tolerance, solver, rtol):
-    chosen = type(choose_solver(solver, rtol)).__name__
-    assert row_of(asked, tolerance)[2] == f"`{chosen}`"
+def test_the_default_solvers_are_those_of_the_table(asked, tolerance, unknowns, solver, rtol, size):
+    chosen = type(choose_solver(solver, rtol, rates_of(size))).__name__
+    assert row_of(asked, tolerance, unknowns)[3] == f"`{chosen}`"
+
+
+@pytest.mark.parametrize("solver", [None, "auto"])
+@pytest.mark.parametrize(("rtol", "size"), [(3.1e-3, 102), (3e-3, 100), (3e-3, 102)])
+def test_with_algebraic_equations_the_default_is_stiff(solver, rtol, size):
+    model = constrained(size)
+    chosen = choose_solver(solver, rtol, model)
+    assert type(chosen) is type(choose_solver("stiff", rtol, model))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
