@@ -187,6 +187,36 @@ def _failure(model: Model, t0: Any, guess: np.ndarray, y: np.ndarray) -> str:
     )
 
 
+_NEAR = 1e-4  # smallest singular value by largest: where a solve that stopped meets a fold
+
+
+def fold(model: Model, t: Any, y: np.ndarray, sizes: np.ndarray) -> str | None:
+    """What is wrong with the algebraic equations where a solve has stopped; None if nothing is.
+
+    `sizes` are those that the unknowns have had.
+    """
+    if not needs(model) or not np.all(np.isfinite(y)):
+        return None
+    places = _places(model)
+    names = [s.name for s in model.states for _ in range(s.size)]
+    state = jnp.asarray(y)
+    matrix = np.asarray(jax.jacfwd(lambda y: model.vector_field(t, y)[places])(state)) * sizes
+    scale = np.max(np.abs(matrix), axis=1, keepdims=True)
+    if not np.all(np.isfinite(matrix)) or np.any(scale == 0):
+        return None
+    left, values, right = np.linalg.svd((matrix / scale)[:, places])
+    if values[-1] > _NEAR:
+        return None
+    loose = np.abs(right[-1])
+    wrong = [names[places[i]] for i in np.flatnonzero(loose > 0.1 * np.max(loose))]
+    equation = _as_written(model, names[places[int(np.argmax(np.abs(left[:, -1])))]])
+    return (
+        f"{_listed(list(dict.fromkeys(wrong)))} can hardly be found from the algebraic equations "
+        f"there: their derivatives by it vanish, or nearly so.\n    {_cut(str(equation))}\n"
+        f"    written at {equation.origin}"
+    )
+
+
 def _unsolved(left: np.ndarray, matrix: np.ndarray, size: np.ndarray) -> tuple[int, list[int], str]:
     """The row to show, the columns to name, and what is said of them."""
     every = list(range(len(left)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import diffrax as dfx
@@ -55,15 +56,30 @@ def _unsound(what: str, field: str, name: str) -> Fault:
     )
 
 
-def diagnose(model: Model, raw: dfx.Solution, last_t: Any, last_y: Any) -> SolveError | None:
-    """The error that a finished solve deserves, or None if it is good. Needs concrete values."""
+def diagnose(
+    model: Model,
+    raw: dfx.Solution,
+    last_t: Any,
+    last_y: Any,
+    *,
+    implicit: bool = False,
+    algebraic: Callable[[Model, Any, np.ndarray], str | None] = lambda *_: None,
+) -> SolveError | None:
+    """The error that a finished solve deserves, or None if it is good. Needs concrete values.
+
+    `implicit` tells that the solver was made for stiff equations; `algebraic` finds what is wrong
+    with algebraic equations.
+    """
     time, state = float(last_t), np.asarray(last_y)
     good = raw.result == dfx.RESULTS.successful
     if bool(good) and np.all(np.isfinite(state)):
         return None
     steps = int(np.asarray(raw.stats["num_steps"]))
     start = float(np.asarray(raw.t0))
-    reason, cure = _reason(model, time, state, elapsed=time - start)
+    reason, cure = _reason(model, time, state, elapsed=time - start, implicit=implicit)
+    if said := algebraic(model, time, state):
+        reason = said
+        cure = f"end before t = {time:.6g}, or see whether the model has a solution beyond"
     head = f"the solve stopped at t = {time:.6g} after {steps} steps"
     if bool(raw.result == dfx.RESULTS.max_steps_reached):
         head += ", all that max_steps allows"
@@ -79,10 +95,13 @@ _LONG = (
     'if it is stiff, use solver="stiff"; if it is long or oscillates, raise max_steps; or loosen '
     "rtol and atol"
 )
+_LATE = "raise max_steps if it is long or oscillates; or loosen rtol and atol"
 _SINGLE = "; in float32 stiff systems may stall: jax.config.update('jax_enable_x64', True)"
 
 
-def _reason(model: Model, time: float, state: np.ndarray, *, elapsed: float) -> tuple[str, str]:
+def _reason(
+    model: Model, time: float, state: np.ndarray, *, elapsed: float, implicit: bool
+) -> tuple[str, str]:
     """What happened there, to which unknown, by which equation; and what to do."""
     bad = _not_finite(model, state)
     if bad:
@@ -93,6 +112,7 @@ def _reason(model: Model, time: float, state: np.ndarray, *, elapsed: float) -> 
     if bad := _not_finite(model, rate):
         said = f"the rate of {_names(bad)} is infinite or not a number there."
         return said + _equations(model, bad), _NO_NUMBER
+    rate = np.where(model.program.algebraic, 0.0, rate)  # residuals, there
     change = np.abs(rate) / (np.abs(state) + 1e-12 * (1 + np.max(np.abs(state))))
     worst = int(np.argmax(change))
     piece = next(p for p in model.states if p.slice.start <= worst < p.slice.stop)
@@ -105,7 +125,7 @@ def _reason(model: Model, time: float, state: np.ndarray, *, elapsed: float) -> 
         said = f"the rate of {_names(bad)} is infinite or not a number just beyond."
         return said + _equations(model, bad), _NO_NUMBER
     said = f"{piece.name} changes fastest there: it is {value:.6g}, with the rate {slope:.6g}."
-    return said, _LONG + (_SINGLE if model.dtype == np.float32 else "")
+    return said, (_LATE if implicit else _LONG) + (_SINGLE if model.dtype == np.float32 else "")
 
 
 _BLOWN_UP = 1e6  # growth rates times the time that has passed: a pole is near

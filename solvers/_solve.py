@@ -26,7 +26,7 @@ from ._choose import (
     refuse_backsolve,
     with_tolerances_of,
 )
-from ._initial import needs, start
+from ._initial import fold, needs, start
 from ._noise import (
     choose_sde_controller,
     choose_sde_solver,
@@ -154,7 +154,8 @@ def solve(
     if explicit and not traced and _used_up(raw) and isinstance(controller, dfx.PIDController):
         method = f"Switching, after {max_steps} steps of {type(solver).__name__} that were too few"
         raw = run(choose_solver("auto", rtol, model))
-    ts, ys = _saved(model, raw, whole is what, throw, steps=bool(what.steps))
+    implicit = is_ours(solver) or isinstance(solver, dfx.AbstractImplicitSolver)
+    ts, ys = _saved(model, raw, whole is what, throw, steps=bool(what.steps), implicit=implicit)
     return Solution(model, ts, ys, raw.interpolation, raw.stats, raw.result, method)
 
 
@@ -175,7 +176,7 @@ def _with_last_step(what: dfx.SubSaveAt, adjoint: dfx.AbstractAdjoint) -> dfx.Su
 
 
 def _saved(
-    model: Model, raw: dfx.Solution, asked: bool, throw: bool, *, steps: bool
+    model: Model, raw: dfx.Solution, asked: bool, throw: bool, *, steps: bool, implicit: bool
 ) -> tuple[Array, Array]:
     """What was asked for, out of what was saved, or an error; `asked` for the last row too?"""
     ts: Any = raw.ts
@@ -188,8 +189,16 @@ def _saved(
         return ts, ys
     reached = np.isfinite(ts)
     last = int(np.count_nonzero(reached)) - 1
-    if throw and (error := diagnose(model, raw, *_worst(model, raw, last))) is not None:
-        raise error
+    if throw:
+        worst = _worst(model, raw, last)
+        seen = np.max(np.abs(np.asarray(ys)[: last + 1]), axis=0, initial=0.0)
+
+        def algebraic(model: Model, t: Any, y: np.ndarray) -> str | None:
+            return fold(model, t, y, np.maximum(seen, np.abs(np.asarray(model.state()))))
+
+        error = diagnose(model, raw, *worst, implicit=implicit, algebraic=algebraic)
+        if error is not None:
+            raise error
     if last < ts.size - 1:  # stopped early, or room was left for more steps
         reached[last] &= asked
         return jnp.asarray(np.asarray(ts)[reached]), jnp.asarray(np.asarray(ys)[reached])

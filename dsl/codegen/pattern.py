@@ -80,7 +80,7 @@ class Pattern:
         lower, upper = self.bandwidth
         band = str(lower) if lower == upper else f"{lower} below and {upper} above"
         return (
-            f"pattern of {rows} x {cols}, {self.size} non-zeros ({share:.2g} %), bandwidth {band}"
+            f"pattern of {rows} x {cols}, {self.size} non-zeros ({share:.3g} %), bandwidth {band}"
         )
 
     __repr__ = __str__

@@ -7,7 +7,6 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import lineax as lx
-from jaxtyping import Array
 
 from ._structure import AbstractStructure
 
@@ -19,8 +18,13 @@ class StructuredState(eqx.Module):
     transposed: bool = eqx.field(static=True)
 
 
+_FULL = lx.LU()
+
+
 class StructuredSolver(lx.AbstractLinearSolver):
     """Solves with any operator whose matrix has the structure: it is found by a few products.
+
+    Operators on other spaces, such as those of adjoint equations, are solved with by dense LU.
 
     >>> import jax.numpy as jnp, lineax as lx
     >>> from sciml.solvers.linear import Diagonal, StructuredSolver
@@ -31,23 +35,25 @@ class StructuredSolver(lx.AbstractLinearSolver):
 
     structure: AbstractStructure = eqx.field(static=True)
 
-    def init(self, operator: Any, options: dict[str, Any]) -> StructuredState:
+    def init(self, operator: Any, options: dict[str, Any]) -> Any:
         shape = operator.in_structure()
         if not (hasattr(shape, "shape") and shape.shape == (self.structure.size,)):
-            raise ValueError(
-                f"this structure is of vectors of length {self.structure.size}, not of {shape}"
-            )
+            return _FULL.init(operator, options)
         start = jnp.zeros(shape.shape, shape.dtype)
         matrix = self.structure.jacobian(operator.mv, start)
         return StructuredState(self.structure.factor(matrix), transposed=False)
 
     def compute(
-        self, state: StructuredState, vector: Array, options: dict[str, Any]
-    ) -> tuple[Array, Any, dict[str, Any]]:
+        self, state: Any, vector: Any, options: dict[str, Any]
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        if not isinstance(state, StructuredState):
+            return _FULL.compute(state, vector, options)
         solve = self.structure.solve_transposed if state.transposed else self.structure.solve
         return solve(state.factors, vector), lx.RESULTS.successful, {}
 
-    def transpose(self, state: StructuredState, options: dict[str, Any]) -> tuple[Any, dict]:
+    def transpose(self, state: Any, options: dict[str, Any]) -> tuple[Any, dict]:
+        if not isinstance(state, StructuredState):
+            return _FULL.transpose(state, options)
         return StructuredState(state.factors, transposed=not state.transposed), {}
 
     def conj(self, state: StructuredState, options: dict[str, Any]) -> tuple[Any, dict]:

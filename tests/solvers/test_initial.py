@@ -312,3 +312,17 @@ def test_an_export_refuses_algebraic_equations(tmp_path):
 def test_a_fit_refuses_what_takes_no_algebraic_equations(options, words):
     with pytest.raises(sm.DeclarationError, match=words):
         sm.fit(CUBIC, DATA, key=jax.random.key(0), progress=False, **options)
+
+
+@pytest.mark.parametrize("solver", [None, sm.BDF()])
+def test_a_fold_of_the_algebraic_equations_is_named_where_the_solve_stops(solver):
+    x, z = sm.unknowns("x z")
+    system = sm.System(sm.Eq(D(x), -1), sm.Eq(z**2, x), initial={x: 1, z: 1})
+    with pytest.raises(sm.SolveError) as raised:
+        sm.solve(system, t=(0, 2), solver=solver, max_steps=300)
+    message = str(raised.value)
+    assert "stopped at t = 1 " in message
+    assert "z can hardly be found from the algebraic equations" in message
+    assert "z**2 = x\n    written at" in message
+    sol = sm.solve(system, t=(0, 2), solver=solver, max_steps=300, throw=False)
+    np.testing.assert_allclose(sol["z"][-1], np.sqrt(1 - sol.ts[-1]), rtol=1e-3)
