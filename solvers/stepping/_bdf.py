@@ -199,8 +199,7 @@ def _attempt(
     rtol = _RTOL if setting.rtol is None else setting.rtol
     atol = _ATOL if setting.atol is None else setting.atol
     weights = atol + rtol * jnp.maximum(jnp.abs(guess), jnp.abs(y))
-    change, aux = _corrected(setting, structure, f, state, t1, guess, psi, c, weights)
-    good, kept = aux
+    change, (good, kept) = _corrected(setting, structure, f, state, t1, guess, psi, c, weights)
     y1 = guess + change
     error = _norm(jnp.asarray(_ERROR, y.dtype)[k] * change / weights)
     good = good & jnp.isfinite(error)
@@ -268,7 +267,7 @@ def _corrected(
         factors = structure.factor(made(jnp.zeros_like(guess)))
         return factors, *iterated(factors, c, jnp.ones_like(c))
 
-    def solve(_: Any, __: Array) -> tuple:
+    def found() -> tuple:
         apart = jnp.abs(c / jnp.where(state.scale == 0, 1, state.scale) - 1)
         usable = (state.scale != 0) & (apart < _KEEP) & (state.age < _AGE)
         first = jax.lax.cond(
@@ -286,16 +285,14 @@ def _corrected(
         taken = state.evaluations + first[3] + jnp.where(again, count, 0)
         return change, (good, (factors, scale, age, rate, taken))
 
+    change, kept = jax.tree.map(jax.lax.stop_gradient, found())
+
     def tangent_solve(linear: Callable[[Array], Array], b: Array) -> Array:
-        matrix = made(jax.lax.stop_gradient(change_at[0]))
+        matrix = made(change)
         return -linear_solve(structure, matrix, structure.factor(matrix), b)
 
-    change_at: list[Array] = []
     start = jnp.zeros_like(guess)
-    change, aux = jax.tree.map(jax.lax.stop_gradient, solve(None, start))
-    change_at.append(change)
-    exact = jax.lax.custom_root(residual, start, lambda _, __: change, tangent_solve)
-    return exact, aux
+    return jax.lax.custom_root(residual, start, lambda _, __: change, tangent_solve), kept
 
 
 def _rescaled(differences: Array, order: Array, ratio: Array) -> Array:
