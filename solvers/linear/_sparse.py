@@ -143,9 +143,8 @@ class _Plan:
 
 def _planned(pattern: Pattern, *, fill: bool) -> _Plan:
     size = pattern.shape[0]
-    order = elimination_order(pattern) if fill else reverse_cuthill_mckee(pattern)
+    order, across, below = _eliminated(pattern, fill)
     rank = np.argsort(order)
-    across, below = _filled(rank[pattern.rows], rank[pattern.cols], size, fill=fill)
     pairs = sorted((k, j) for k in range(size) for j in across[k])
     pairs += [(i, k) for k in range(size) for i in below[k]] + [(k, k) for k in range(size)]
     rows, cols = np.array(sorted(pairs), np.int32).reshape(-1, 2).T
@@ -201,7 +200,7 @@ def minimum_degree(pattern: Pattern) -> np.ndarray:
 
 
 def _filled(
-    rows: np.ndarray, cols: np.ndarray, size: int, *, fill: bool = True
+    rows: np.ndarray, cols: np.ndarray, size: int, *, fill: bool
 ) -> tuple[list[list[int]], list[list[int]]]:
     """The entries right of each pivot in its row, and below it in its column, filled in."""
     across: list[set[int]] = [set() for _ in range(size)]
@@ -221,10 +220,18 @@ def _filled(
     return [sorted(a) for a in across], [sorted(b) for b in below]
 
 
+@functools.lru_cache(maxsize=32)  # counting the steps and planning them both ask
+def _eliminated(pattern: Pattern, fill: bool) -> tuple[np.ndarray, list, list]:
+    """The order of the unknowns, and the entries right of each pivot and below it."""
+    order = elimination_order(pattern) if fill else reverse_cuthill_mckee(pattern)
+    rank = np.argsort(order)
+    rows, cols = rank[pattern.rows], rank[pattern.cols]
+    return order, *_filled(rows, cols, pattern.shape[0], fill=fill)
+
+
 def count_steps(pattern: Pattern) -> int:
     """How many steps the elimination takes, before it is planned."""
-    rank = np.argsort(elimination_order(pattern))
-    across, below = _filled(rank[pattern.rows], rank[pattern.cols], pattern.shape[0])
+    _, across, below = _eliminated(pattern, True)
     return sum(len(a) * len(b) for a, b in zip(across, below, strict=True))
 
 

@@ -13,11 +13,10 @@ import numpy as np
 from jaxtyping import Array
 
 from ..linear._structure import AbstractStructure, linear_solve, shifted
-from ._common import combined, field_of, flat, structure_of
+from ._common import ATOL, RTOL, blank, combined, field_of, flat, structure_of
 
 _MOST = 5
 _ROWS = np.arange(_MOST + 3)
-_RTOL, _ATOL = 1e-6, 1e-8
 
 # Shampine and Reichelt, The MATLAB ODE suite (1997), section 2.
 _KAPPA = np.array([0, -0.1850, -1 / 9, -0.0823, -0.0415, 0])
@@ -129,8 +128,7 @@ class BDF(dfx.AbstractAdaptiveSolver):
                 shifted(structure, structure.jacobian(lambda z: f(t0, z), y), jnp.ones((), y.dtype))
             )
 
-        none = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(made))
-        return _begun(self, f, t0, y, none)
+        return _begun(self, f, t0, y, blank(made))
 
     def step(
         self,
@@ -196,8 +194,8 @@ def _attempt(
     past[:, 1 : _MOST + 1] *= _GAMMA[1:]
     past[1:] /= _ALPHA[1:, None]
     psi = combined(_table(past, y)[k], differences)
-    rtol = _RTOL if setting.rtol is None else setting.rtol
-    atol = _ATOL if setting.atol is None else setting.atol
+    rtol = RTOL if setting.rtol is None else setting.rtol
+    atol = ATOL if setting.atol is None else setting.atol
     weights = atol + rtol * jnp.maximum(jnp.abs(guess), jnp.abs(y))
     change, (good, kept) = _corrected(setting, structure, f, state, t1, guess, psi, c, weights)
     y1 = guess + change

@@ -21,6 +21,7 @@ from jaxtyping import Array
 
 from ..linear._dense import Dense
 from ..linear._structure import AbstractStructure, shifted
+from ._common import blank
 
 NODES = np.array([(4 - np.sqrt(6)) / 10, (4 + np.sqrt(6)) / 10, 1.0])
 _DEGREES = np.arange(1, 4)
@@ -76,9 +77,7 @@ def nothing_kept(setting: Setting, f: Callable, t: Array, y: Array) -> Kept:
         jacobian = setting.structure.jacobian(lambda z: f(t, z), y)
         return jacobian, *_factors(setting, jacobian, one)
 
-    shapes = jax.eval_shape(make)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    jacobian, real, other = zeros
+    jacobian, real, other = blank(make)
     return Kept(jacobian, real, other, one, one, jnp.asarray(False))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.extend.core
@@ -16,6 +17,8 @@ from jaxtyping import Array
 
 from ..linear._dense import Dense
 from ..linear._structure import AbstractStructure
+
+RTOL, ATOL = 1e-6, 1e-8  # of steppers that iterate and were given none
 
 
 def flat(y: Any) -> tuple[Array, Callable[[Array], Any]]:
@@ -29,13 +32,50 @@ def field_of(
     terms: Any, args: Any, unflat: Callable[[Array], Any]
 ) -> Callable[[Any, Array], Array]:
     """The rates of a state that is one vector, in the direction in which time is gone through."""
-    sign = terms.contr(0.0, 1.0)  # of WrapTerm, of which `vf` does not tell
+    sign = direction(terms)
 
     def field(t: Any, y: Array) -> Array:
         rate, _ = flat(terms.vf(t, unflat(y), args))
         return jnp.asarray(sign, y.dtype) * rate
 
     return field
+
+
+def direction(terms: Any) -> Any:
+    """1, or -1 where time runs backwards, of which the rates of a wrapped term do not tell."""
+    return terms.contr(0.0, 1.0)
+
+
+def blank(make: Callable[[], Any]) -> Any:
+    """Zeros in the place of what a function will make."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(make))
+
+
+def part_of_step(output: Any, t: Any) -> Any:
+    """How far a time lies within the step of a dense output, from 0 to 1."""
+    span = output.t1 - output.t0
+    return jnp.where(span == 0, 0.0, (t - output.t0) / jnp.where(span == 0, 1.0, span))
+
+
+class PolynomialOutput(dfx.AbstractLocalInterpolation):
+    """Dense output as a polynomial in the part of the step that has passed."""
+
+    t0: Any
+    t1: Any
+    coefficients: Any  # of 1, s, s^2 ..., a leading axis
+
+    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Any:
+        if t1 is not None:
+            return jax.tree.map(jnp.subtract, self.evaluate(t1), self.evaluate(t0))
+        s = part_of_step(self, t0)
+
+        def one(coefficients: Array) -> Array:
+            part, total = s.astype(coefficients.dtype), jnp.zeros_like(coefficients[0])
+            for coefficient in coefficients[::-1]:
+                total = coefficient + part * total
+            return total
+
+        return jax.tree.map(one, self.coefficients)
 
 
 def structure_of(structure: AbstractStructure | None, size: int) -> AbstractStructure:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from ._common import flat
+from ._common import blank, direction, field_of, flat
 from ._phi import phi_of_matrix, phi_of_numbers
 
 
@@ -96,8 +96,7 @@ class ETDRK4(dfx.AbstractAdaptiveSolver):
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> EtdState:
         y, _ = flat(y0)
         linear = self._linear(terms, y0)
-        shapes = jax.eval_shape(lambda: _weights(linear, jnp.ones_like(jnp.asarray(t0)), y.dtype))
-        weights = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        weights = blank(lambda: _weights(linear, jnp.ones_like(jnp.asarray(t0)), y.dtype))
         return EtdState(jnp.asarray(True), jnp.zeros_like(y), weights)
 
     def step(
@@ -111,11 +110,10 @@ class ETDRK4(dfx.AbstractAdaptiveSolver):
         made_jump: Any,
     ) -> tuple:
         y, unflat = flat(y0)
-        linear, sign = self._linear(terms, y0), _direction(terms)
+        linear, f = self._linear(terms, y0), field_of(terms, args, unflat)
 
         def nonlinear(t: Any, y: Array) -> Array:
-            rate, _ = flat(terms.vf(t, unflat(y), args))
-            return jnp.asarray(sign, y.dtype) * rate - _times(linear, y)
+            return f(t, y) - _times(linear, y)
 
         t0, t1 = jnp.asarray(t0), jnp.asarray(t1)
         first, middle = solver_state.first | made_jump, t0 + (t1 - t0) / 2
@@ -156,12 +154,7 @@ class ETDRK4(dfx.AbstractAdaptiveSolver):
         if real and jnp.issubdtype(linear.dtype, jnp.complexfloating):
             raise ValueError("linear is complex, but the state is real: give a complex state")
         kind = linear.dtype if jnp.issubdtype(linear.dtype, jnp.complexfloating) else _real(y.dtype)
-        return jnp.asarray(_direction(terms), kind) * linear.astype(kind)
-
-
-def _direction(terms: Any) -> Any:
-    """1, or -1 where time runs backwards, of which the rates of a wrapped term do not tell."""
-    return terms.contr(0.0, 1.0)
+        return jnp.asarray(direction(terms), kind) * linear.astype(kind)
 
 
 def _real(dtype: Any) -> Any:

@@ -23,36 +23,12 @@ from ._collocation import (
     nothing_kept,
     stages,
 )
-from ._common import field_of, flat, structure_of
+from ._common import ATOL, RTOL, PolynomialOutput, field_of, flat, structure_of
 
 _NEARLY = 0.1  # factors of a step that differs by less than this part converge as well
-_RTOL, _ATOL = 1e-6, 1e-8
 _SLOPE = COEFFICIENTS[0]  # of the polynomial through the stages, at its beginning
 # Coefficients of s ... s^4 in the polynomial whose slope is 1 at 0, and 0 at each node.
 _BUMP = np.polynomial.polynomial.polyint(np.poly(NODES)[::-1])[1:] / -np.prod(NODES)
-
-
-class RadauOutput(dfx.AbstractLocalInterpolation):
-    """Dense output of Radau IIA: a polynomial of degree 4."""
-
-    t0: Any
-    t1: Any
-    y0: Any
-    coefficients: Any  # of s ... s^4, a leading axis
-
-    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Any:
-        if t1 is not None:
-            return jax.tree.map(jnp.subtract, self.evaluate(t1), self.evaluate(t0))
-        span = self.t1 - self.t0
-        s = jnp.where(span == 0, 0.0, (t0 - self.t0) / jnp.where(span == 0, 1.0, span))
-
-        def one(y0: Array, coefficients: Array) -> Array:
-            part, total = s.astype(y0.dtype), jnp.zeros_like(y0)
-            for coefficient in coefficients[::-1]:
-                total = part * (coefficient + total)
-            return y0 + total
-
-        return jax.tree.map(one, self.y0, self.coefficients)
 
 
 class RadauState(eqx.Module):
@@ -103,7 +79,7 @@ class Radau5(dfx.AbstractAdaptiveSolver):
     atol: float | None = eqx.field(static=True, default=None)
 
     term_structure: ClassVar = dfx.ODETerm
-    interpolation_cls: ClassVar[Callable[..., dfx.AbstractLocalInterpolation]] = RadauOutput
+    interpolation_cls: ClassVar[Callable[..., dfx.AbstractLocalInterpolation]] = PolynomialOutput
 
     def order(self, terms: Any) -> int:
         return 5
@@ -154,7 +130,7 @@ class Radau5(dfx.AbstractAdaptiveSolver):
         bump = _bump(
             f, t0, y, z, rate, step, kept, setting=setting, first=first, before=solver_state.slope
         )
-        dense = {"y0": y0, "coefficients": jax.vmap(unflat)(_polynomial(z, bump))}
+        dense = {"coefficients": jax.vmap(unflat)(_polynomial(y, z, bump))}
         state = RadauState(jnp.zeros_like(first), h, _constant(z), slope, kept)
         # Of account where the step is kept all the same: at constant steps.
         results: Any = dfx.RESULTS
@@ -162,8 +138,8 @@ class Radau5(dfx.AbstractAdaptiveSolver):
         return unflat(y + z[-1]), unflat(error), dense, state, result
 
     def _setting(self, y: Array) -> Setting:
-        rtol = _RTOL if self.rtol is None else self.rtol
-        atol = _ATOL if self.atol is None else self.atol
+        rtol = RTOL if self.rtol is None else self.rtol
+        atol = ATOL if self.atol is None else self.atol
         mass = self.mass if self.mass is None else jnp.asarray(self.mass, y.dtype)
         return Setting(structure_of(self.structure, y.size), _constant(mass), rtol, atol)
 
@@ -246,8 +222,9 @@ def _bump(
     return jax.lax.cond(first, filtered, lambda: step * (before - slope))
 
 
-def _polynomial(z: Array, bump: Array) -> Array:
-    """Coefficients of the dense output, from that of s to that of s^4."""
+def _polynomial(y: Array, z: Array, bump: Array) -> Array:
+    """Coefficients of the dense output, from that of 1 to that of s^4."""
     through = jnp.asarray(COEFFICIENTS, z.dtype) @ z
     through = jnp.concatenate([through, jnp.zeros_like(through[:1])])
-    return through + jnp.asarray(_BUMP, z.dtype)[:, None] * bump[None]
+    bent = through + jnp.asarray(_BUMP, z.dtype)[:, None] * bump[None]
+    return jnp.concatenate([y[None], bent])

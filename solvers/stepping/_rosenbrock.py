@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..linear._structure import AbstractStructure, linear_solve, shifted
-from ._common import as_one_kernel, combined, field_of, flat, structure_of
+from ._common import as_one_kernel, combined, field_of, flat, part_of_step, structure_of
 from ._tableaus import RODAS5P, ROSENBROCK23, RosenbrockTableau
 
 
@@ -29,8 +29,7 @@ class RosenbrockOutput(dfx.AbstractLocalInterpolation):
     def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Any:
         if t1 is not None:
             return jax.tree.map(jnp.subtract, self.evaluate(t1), self.evaluate(t0))
-        span = self.t1 - self.t0
-        s = jnp.where(span == 0, 0.0, (t0 - self.t0) / jnp.where(span == 0, 1.0, span))
+        s = part_of_step(self, t0)
 
         def one(y0: Array, y1: Array, inner: Array) -> Array:
             part = s.astype(y0.dtype)

@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from ..linear._structure import AbstractStructure
 from ..regularise._estimates import Step, stability, stiffness
-from ._common import field_of, flat, structure_of
+from ._common import PolynomialOutput, field_of, flat, structure_of
 from ._rosenbrock import Rodas5P
 
 # Of the interval of stability: where steps count as stiff, or as not. At tight tolerances explicit
@@ -23,28 +23,6 @@ _STIFF, _SOFT = 0.5, 0.3
 _LONG = 10, 5  # so many steps in a row, before it is switched to implicit, or back
 _NODES = np.linspace(0, 1, 5)
 _FITTED = np.linalg.inv(_NODES[:, None] ** np.arange(5))
-
-
-class QuarticOutput(dfx.AbstractLocalInterpolation):
-    """Dense output of degree 4, which is that of both methods."""
-
-    t0: Any
-    t1: Any
-    coefficients: Any  # of 1, s ... s^4, a leading axis
-
-    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Any:
-        if t1 is not None:
-            return jax.tree.map(jnp.subtract, self.evaluate(t1), self.evaluate(t0))
-        span = self.t1 - self.t0
-        s = jnp.where(span == 0, 0.0, (t0 - self.t0) / jnp.where(span == 0, 1.0, span))
-
-        def one(coefficients: Array) -> Array:
-            part, total = s.astype(coefficients.dtype), jnp.zeros_like(coefficients[0])
-            for coefficient in coefficients[::-1]:
-                total = coefficient + part * total
-            return total
-
-        return jax.tree.map(one, self.coefficients)
 
 
 class SwitchingState(eqx.Module):
@@ -83,7 +61,7 @@ class Switching(dfx.AbstractAdaptiveSolver):
     structure: AbstractStructure | None = eqx.field(static=True, default=None)
 
     term_structure: ClassVar = dfx.ODETerm
-    interpolation_cls: ClassVar[Callable[..., dfx.AbstractLocalInterpolation]] = QuarticOutput
+    interpolation_cls: ClassVar[Callable[..., dfx.AbstractLocalInterpolation]] = PolynomialOutput
 
     def order(self, terms: Any) -> int:
         return 5
@@ -112,37 +90,21 @@ class Switching(dfx.AbstractAdaptiveSolver):
         length = stability(dfx.Tsit5.tableau)
 
         def explicit() -> tuple:
-            kept = (made_jump, state.first)
-            y1, error, dense, (_, first), _ = _tsit5_step(terms, t0, t1, y0, args, kept)
+            method: Any = dfx.Tsit5()
+            kept = made_jump, state.first
+            y1, error, dense, (_, first), _ = method.step(terms, t0, t1, y0, args, kept, made_jump)
             step = Step(terms, t0, t1, y0, y1, args, error, dense)
-            rate, _ = stiffness(step, dfx.Tsit5.tableau)
+            rate, _ = stiffness(step, method.tableau)
             reason = size * rate.astype(size.dtype) > _STIFF * length
-            return (
-                y1,
-                error,
-                _quartic(dfx.Tsit5.interpolation_cls(t0=t0, t1=t1, **dense)),
-                (
-                    first,
-                    reason,
-                ),
-            )
+            return y1, error, _quartic(method, t0, t1, dense), first, reason
 
         def implicit() -> tuple:
             method = Rodas5P(structure=self.structure)
             y1, error, dense, _, _ = method.step(terms, t0, t1, y0, args, None, made_jump)
             reason = size * self._norm(terms, t0, y0, args) < _SOFT * length
-            first = terms.vf(t1, y1, args)
-            return (
-                y1,
-                error,
-                _quartic(Rodas5P.interpolation_cls(t0=t0, t1=t1, **dense)),
-                (
-                    first,
-                    reason,
-                ),
-            )
+            return y1, error, _quartic(method, t0, t1, dense), terms.vf(t1, y1, args), reason
 
-        y1, error, quartic, (first, reason) = jax.lax.cond(state.implicit, implicit, explicit)
+        y1, error, quartic, first, reason = jax.lax.cond(state.implicit, implicit, explicit)
         reasons = jnp.where(reason, state.reasons + 1, 0)
         enough = reasons >= jnp.where(state.implicit, _LONG[1], _LONG[0])
         left = SwitchingState(
@@ -164,15 +126,10 @@ class Switching(dfx.AbstractAdaptiveSolver):
         return jax.lax.stop_gradient(jnp.max(sums)).astype(jnp.asarray(t).dtype)
 
 
-def _tsit5_step(terms: Any, t0: Any, t1: Any, y0: Any, args: Any, kept: Any) -> tuple:
-    solver = dfx.Tsit5()
-    jump, first = kept
-    return solver.step(terms, t0, t1, y0, args, (jump, first), jump)
-
-
-def _quartic(output: Any) -> Any:
-    """The coefficients of dense output that has degree 4."""
-    samples = [output.evaluate(output.t0 + s * (output.t1 - output.t0)) for s in _NODES]
+def _quartic(method: Any, t0: Any, t1: Any, dense: Any) -> Any:
+    """The coefficients of dense output that has degree 4, as that of both methods has."""
+    output = method.interpolation_cls(t0=t0, t1=t1, **dense)
+    samples = [output.evaluate(t0 + s * (t1 - t0)) for s in _NODES]
     return jax.tree.map(
         lambda *rows: jnp.tensordot(jnp.asarray(_FITTED, rows[0].dtype), jnp.stack(rows), 1),
         *samples,
