@@ -153,7 +153,7 @@ def test_patterns_are_equal_by_content_and_shown_as_pictures():
     assert tridiagonal == Pattern.of(2 * STENCIL)
     assert hash(tridiagonal) == hash(Pattern.of(2 * STENCIL))
     assert tridiagonal != Pattern.of(np.eye(12))
-    assert str(tridiagonal) == "pattern of 12 x 12, 34 non-zeros (24 %), bandwidth 1"
+    assert str(tridiagonal) == "pattern of 12 x 12, 34 non-zeros (23.6 %), bandwidth 1"
     assert Pattern.of(np.tri(4)).bandwidth == (3, 0)
     assert tridiagonal._repr_mimebundle_()["image/png"].startswith(b"\x89PNG")
     assert len(tridiagonal.plot().lines) == 1
