@@ -69,7 +69,8 @@ class SparseLU(AbstractStructure):
             return jnp.sum(jnp.pad(terms, (0, 1))[plan.by_row], axis=1)[plan.rank]
         return jnp.zeros_like(x).at[plan.order[plan.rows]].add(terms)
 
-    def factor(self, matrix: Array) -> tuple[Array, Array, Array]:
+    def factor(self, matrix: Array) -> tuple[Array, Array]:
+        """Off the diagonal the entries of L and U in ``D L U``, and the inverse of D."""
         plan = self.plan
         steps = jnp.asarray(plan.steps)
 
@@ -79,24 +80,19 @@ class SparseLU(AbstractStructure):
 
         a = _loop(len(plan.steps), step, matrix)
         inverse = 1 / a[plan.diagonal]
-        lower = a[plan.lower.place] * inverse[plan.lower.col]
-        upper = a[plan.upper.place] * inverse[plan.upper.row]
-        return lower, upper, inverse
+        return a[plan.place] * inverse[plan.row], inverse
 
-    def solve(self, factors: tuple[Array, Array, Array], b: Array) -> Array:
-        lower, upper, inverse = factors
+    def solve(self, factors: tuple[Array, Array], b: Array) -> Array:
+        entries, inverse = factors
         plan = self.plan
-        x = _substituted(lower, plan.lower.row, plan.lower.col, b[plan.order])
-        x = _substituted(upper, plan.upper.row, plan.upper.col, x * inverse)
-        return x[plan.rank]
+        x = b[plan.order] * inverse
+        return _substituted(entries, plan.row, plan.col, x)[plan.rank]
 
-    def solve_transposed(self, factors: tuple[Array, Array, Array], b: Array) -> Array:
-        lower, upper, inverse = factors
+    def solve_transposed(self, factors: tuple[Array, Array], b: Array) -> Array:
+        entries, inverse = factors
         plan = self.plan
-        up, down = slice(None, None, -1), plan.upper
-        x = _substituted(upper[up], down.col[up], down.row[up], b[plan.order])
-        x = _substituted(lower[up], plan.lower.col[up], plan.lower.row[up], x * inverse)
-        return x[plan.rank]
+        x = _substituted(entries[::-1], plan.col[::-1], plan.row[::-1], b[plan.order])
+        return (x * inverse)[plan.rank]
 
     def describe(self) -> str:
         plan = self.plan
@@ -105,15 +101,6 @@ class SparseLU(AbstractStructure):
             f"sparse LU of {self.size} x {self.size}, {len(self.pattern.rows)} entries, "
             f"{max(filled, 0)} filled in"
         )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Part:
-    """Entries of a triangular factor, in the order in which substitution uses them."""
-
-    row: np.ndarray
-    col: np.ndarray
-    place: np.ndarray  # in the vector of all entries
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,8 +114,9 @@ class _Plan:
     steps: np.ndarray  # of the places of ij, ik, kj, kk
     source: np.ndarray  # the place of each entry in the pattern; its length, for those filled in
     diagonal: np.ndarray
-    lower: _Part
-    upper: _Part
+    row: np.ndarray  # of the entries off the diagonal, in the order in which substitution uses them
+    col: np.ndarray
+    place: np.ndarray  # of these entries among all
     colours: np.ndarray
 
     @functools.cached_property
@@ -160,10 +148,10 @@ def _planned(pattern: Pattern, *, fill: bool) -> _Plan:
     given = zip(rank[pattern.rows].tolist(), rank[pattern.cols].tolist(), strict=True)
     source[[place[pair] for pair in given]] = np.arange(len(pattern.rows))
     diagonal = np.array([place[k, k] for k in range(size)], np.int32)
-    down, up = rows > cols, rows < cols
-    forth = np.lexsort((rows[down], cols[down]))
-    back = np.lexsort((rows[up], -cols[up]))
-    whole = np.arange(len(rows))
+    down, up = np.flatnonzero(rows > cols), np.flatnonzero(rows < cols)
+    forth = down[np.lexsort((rows[down], cols[down]))]
+    back = up[np.lexsort((rows[up], -cols[up]))]
+    uses = np.concatenate([forth, back])
     return _Plan(
         order=order,
         rank=rank,
@@ -172,8 +160,9 @@ def _planned(pattern: Pattern, *, fill: bool) -> _Plan:
         steps=np.array(steps, np.int32).reshape(-1, 4),
         source=source,
         diagonal=diagonal,
-        lower=_Part(rows[down][forth], cols[down][forth], whole[down][forth]),
-        upper=_Part(rows[up][back], cols[up][back], whole[up][back]),
+        row=rows[uses],
+        col=cols[uses],
+        place=uses,
         colours=colour_columns(pattern),
     )
 

@@ -71,6 +71,22 @@ def linear_solve(structure: AbstractStructure, matrix: Any, factors: Any, b: Arr
     Derivatives follow from ``A dx = db - dA x``: the factors themselves are not differentiated.
     """
     factors = jax.lax.stop_gradient(factors)
+
+    @jax.custom_jvp
+    def solved(matrix: Any, b: Array) -> Array:
+        return structure.solve(factors, b)
+
+    @solved.defjvp
+    def derivative(primals: Any, tangents: Any) -> Any:
+        (matrix, b), (change, right) = primals, tangents
+        x = solved(matrix, b)
+        return x, _solved_linearly(structure, matrix, factors, right - structure.apply(change, x))
+
+    return solved(matrix, b)
+
+
+def _solved_linearly(structure: AbstractStructure, matrix: Any, factors: Any, b: Array) -> Array:
+    """The same, of which the transpose is known."""
     return jax.lax.custom_linear_solve(
         lambda x: structure.apply(matrix, x),
         b,
