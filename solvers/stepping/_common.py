@@ -105,7 +105,8 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         closed = eqx.filter_closure_convert(function, *args)
         if jax.default_backend() != "cpu" or not _plain(closed.jaxpr):
             return function(*args)
-        arrays, rest = eqx.partition((closed, args), eqx.is_array)
+        # what is known while tracing is a constant of the kernel, and no argument
+        arrays, rest = eqx.partition((closed, args), lambda x: isinstance(x, jax.core.Tracer))
 
         def plain(arrays: Any) -> Any:
             whole, own = eqx.combine(arrays, rest)
@@ -113,8 +114,13 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
         @jax.custom_batching.custom_vmap
         def single(arrays: Any) -> Any:
+            packed, unpacked = _packed(arrays)
+
+            def kernel(packed: Any) -> Any:
+                return plain(unpacked(packed)), [vector[:1] for vector in packed]
+
             with set_xla_metadata(**_ONE_KERNEL):
-                return jax.jit(plain)(arrays)
+                return jax.jit(kernel)(packed)[0]
 
         @single.def_vmap
         def several(size: int, batched: Any, arrays: Any) -> Any:
@@ -133,6 +139,27 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         return outer(arrays)
 
     return called
+
+
+def _packed(arrays: Any) -> tuple[list[Array], Callable[[list[Array]], Any]]:
+    """All numbers of one type as one vector, and the way back.
+
+    XLA aborts on an argument of a small call of which nothing is used: of these vectors the first
+    number always is, as it is returned.
+    """
+    leaves, tree = jax.tree.flatten(arrays)
+    types = sorted({leaf.dtype for leaf in leaves}, key=str)
+    groups = [[n for n, leaf in enumerate(leaves) if leaf.dtype == kind] for kind in types]
+
+    def unpacked(packed: list[Array]) -> Any:
+        found: dict[int, Array] = {}
+        for vector, group in zip(packed, groups, strict=True):
+            ends = np.cumsum([0, *(leaves[n].size for n in group)])
+            for n, start, end in zip(group, ends[:-1], ends[1:], strict=True):
+                found[n] = jnp.reshape(vector[start:end], leaves[n].shape)
+        return jax.tree.unflatten(tree, [found[n] for n in range(len(leaves))])
+
+    return [jnp.concatenate([jnp.ravel(leaves[n]) for n in group]) for group in groups], unpacked
 
 
 def _plain(jaxpr: Any) -> bool:
@@ -170,8 +197,8 @@ _PLAIN = {
     "broadcast_in_dim", "cbrt", "ceil", "clamp", "concatenate", "convert_element_type", "copy",
     "cos", "cosh", "cumsum", "div", "dynamic_slice", "dynamic_update_slice", "eq", "erf", "exp",
     "exp2", "expm1", "floor", "gather", "ge", "gt", "integer_pow", "iota", "is_finite", "le",
-    "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pad", "pow",
-    "reduce_max", "reduce_min", "reduce_sum", "rem", "reshape", "rev", "round", "rsqrt",
+    "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "optimization_barrier", "or", "pad", "pow",
+    "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_sum", "rem", "reshape", "rev", "round", "rsqrt",
     "select_n", "sign", "sin", "sinh", "slice", "split", "sqrt", "square", "squeeze", "stack",
     "stop_gradient", "sub", "tan", "tanh", "transpose", "unstack", "xor",
 }  # fmt: skip

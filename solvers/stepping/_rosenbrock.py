@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from ..linear._structure import AbstractStructure, linear_solve, shifted
 from ._common import as_one_kernel, combined, field_of, flat, part_of_step, structure_of
 from ._tableaus import RODAS5P, ROSENBROCK23, RosenbrockTableau
+
+_FEW = 32  # unknowns, up to which stages are written out
 
 
 class RosenbrockOutput(dfx.AbstractLocalInterpolation):
@@ -102,37 +105,63 @@ def _step(
     )
     factors = structure.factor(matrix)
     _, drift = jax.jvp(lambda t: f(t, y), (t0,), (jnp.ones_like(t0),))
-    rows = _Rows(*(jnp.asarray(part, y.dtype) for part in tableau.rows))
+    rows = tableau.rows
 
-    def stage(stages: Array, row: _Rows) -> tuple[Array, Array]:
-        rate = f(t0 + row.c.astype(step.dtype) * (t1 - t0), y + combined(row.a, stages))
-        pulled = combined(row.coupling, stages) / step
-        right = rate + row.d * step * drift
-        right = right + (pulled if mass is None else mass * pulled)
-        u = linear_solve(structure, matrix, factors, right)
-        return jnp.where(row.here[:, None], u, stages), rate
+    def stage(inner: Array, pulled: Array, c: Any, d: Any) -> tuple[Array, Array]:
+        rate = f(t0 + jnp.asarray(c, t0.dtype) * (t1 - t0), y + inner)
+        pulled = pulled / step if mass is None else mass * (pulled / step)
+        right = rate + jnp.asarray(d, y.dtype) * step * drift + pulled
+        return linear_solve(structure, matrix, factors, right), rate
 
     first = f(t0, y) if known is None else jnp.where(made_jump, f(t0, y), known)
     u = linear_solve(structure, matrix, factors, first + tableau.d[0] * step * drift)
-    stages = jnp.zeros((tableau.stages, y.size), y.dtype).at[0].set(u)
-    stages, rates = jax.lax.scan(stage, stages, rows)
+    if structure.size <= _FEW:  # written out: compiled longer, and several times as fast
+        stages, rate = _written_out(rows, stage, u)
+    else:
+        stages, rate = _looped(rows, stage, u)
     weights = jnp.asarray((tableau.m, tableau.e, *tableau.dense), y.dtype)
     sums = jnp.stack([combined(row, stages) for row in weights])
     y1, error = y + sums[0], sums[1]
     # so that the controller takes a shorter step: of two infinities it would make no number
     lost = ~(jnp.all(jnp.isfinite(y1)) & jnp.all(jnp.isfinite(error)))
     y1, error = jnp.where(lost, jnp.nan, y1), jnp.where(lost, jnp.inf, error)
-    return y1, error, sums[2:], rates[-1]
+    return y1, error, sums[2:], rate
 
 
-class _Rows(NamedTuple):
-    """The coefficients of the stages after the first."""
+def _written_out(
+    rows: tuple[np.ndarray, ...], stage: Callable[..., tuple[Array, Array]], u: Array
+) -> tuple[Array, Array]:
+    """All stages from the first one, one after another, and the rate of the last."""
+    stages, rate = [u], u
+    for a, coupling, c, d in zip(*rows, strict=True):
+        u, rate = stage(_summed(a, stages), _summed(coupling, stages), c, d)
+        stages.append(u)
+    return jnp.stack(stages), rate
 
-    a: Array
-    coupling: Array
-    c: Array
-    d: Array
-    here: Array
+
+def _summed(weights: np.ndarray, stages: list[Array]) -> Array:
+    total = jnp.zeros_like(stages[0])
+    for weight, u in zip(weights, stages, strict=False):
+        if weight:
+            total = total + jnp.asarray(weight, u.dtype) * u
+    return total
+
+
+def _looped(
+    rows: tuple[np.ndarray, ...], stage: Callable[..., tuple[Array, Array]], u: Array
+) -> tuple[Array, Array]:
+    """The same, compiled once for all stages."""
+
+    def step(stages: Array, row: tuple) -> tuple[Array, Array]:
+        a, coupling, c, d, place = row
+        own, rate = stage(combined(a, stages), combined(coupling, stages), c, d)
+        return jax.lax.dynamic_update_index_in_dim(stages, own, place, 0), rate
+
+    count = len(rows[0])
+    stages = jnp.zeros((count + 1, u.size), u.dtype).at[0].set(u)
+    floats = tuple(jnp.asarray(row, u.dtype) for row in rows)
+    stages, rates = jax.lax.scan(step, stages, (*floats, jnp.arange(1, count + 1)))
+    return stages, rates[-1]
 
 
 class Rodas5P(AbstractRosenbrock):

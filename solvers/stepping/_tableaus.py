@@ -42,13 +42,12 @@ class RosenbrockTableau:
 
     @property
     def rows(self) -> tuple[np.ndarray, ...]:
-        """Rows of `a` and `coupling`, `c` and `d`, and the own place, of stages after the first."""
+        """Rows of `a` and `coupling`, `c` and `d`, of the stages after the first."""
         square = [
             np.array([[*row, *[0.0] * (self.stages - len(row))] for row in part[1:]])
             for part in (self.a, self.coupling)
         ]
-        here = np.eye(self.stages, dtype=bool)[1:]
-        return *square, np.array(self.c[1:]), np.array(self.d[1:]), here
+        return *square, np.array(self.c[1:]), np.array(self.d[1:])
 
 
 def _rows(matrix: Any) -> tuple[tuple[float, ...], ...]:
