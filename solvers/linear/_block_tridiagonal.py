@@ -20,6 +20,7 @@ from ._ordering import block_order
 from ._structure import AbstractStructure
 
 _SHORT = 8  # block rows in a chunk, at least
+_KERNEL = 10_000  # unknowns, up to which a step is compiled as one kernel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,10 @@ class BlockTridiagonal(AbstractStructure):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", self.pattern.shape[0])
+
+    @property
+    def in_one_kernel(self) -> bool:  # type: ignore[override]
+        return self.block <= _blocks.SMALL and self.size <= _KERNEL
 
     @property
     def block(self) -> int:

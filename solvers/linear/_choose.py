@@ -24,7 +24,8 @@ from ._unrolled import Unrolled
 # | pattern                                   | device | structure                         |
 # |-------------------------------------------|--------|-----------------------------------|
 # | diagonal                                  | any    | division                          |
-# | up to 4 unknowns                          | any    | elimination written in scalars    |
+# | up to 20 steps of elimination, as in      | any    | elimination written in scalars    |
+# |   full matrices of 4 unknowns             |        |                                   |
 # | blocks of up to 4 on three diagonals, and | any    | block-tridiagonal, in chunks      |
 # |   256 or more unknowns                    |        |   side by side                    |
 # | up to 8000 unknowns, or half full         | GPU    | dense LU                          |
@@ -32,7 +33,7 @@ from ._unrolled import Unrolled
 # | up to 300 000 steps of elimination        | CPU    | sparse LU in JAX                  |
 # | klujax is installed                       | CPU    | KLU                               |
 # | any other                                 | any    | GMRES, preconditioned             |
-_SCALARS, _NARROW, _LONG = 4, 4, 256
+_FEW, _SCALARS, _NARROW, _LONG = 8, 20, 4, 256
 _ON_GPU, _FULL, _SMALL = 8000, 0.5, 32
 _STEPS, _LOOKED_AT = 300_000, 20_000
 
@@ -44,7 +45,7 @@ def choose_structure(pattern: Pattern, device: str = "") -> AbstractStructure:
     on_cpu = (device or jax.default_backend()) == "cpu"
     if not (pattern.rows != pattern.cols).any():
         return Diagonal(size)
-    if size <= _SCALARS:
+    if size <= _FEW and count_steps(pattern) <= _SCALARS:
         places = zip(pattern.rows.tolist(), pattern.cols.tolist(), strict=True)
         return Unrolled(size, tuple(places))
     full = entries > _FULL * size**2

@@ -17,7 +17,7 @@ class Diagonal(AbstractStructure):
     """The diagonal alone; solving is dividing."""
 
     size: int
-    in_scalars = True
+    in_one_kernel = True
 
     def jacobian(self, f: Callable[[Array], Array], y: Array) -> Array:
         return jax.jvp(f, (y,), (jnp.ones_like(y),))[1]

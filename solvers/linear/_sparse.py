@@ -44,7 +44,7 @@ class SparseLU(AbstractStructure):
         return self.pattern.shape[0]
 
     @property
-    def in_scalars(self) -> bool:  # type: ignore[override]
+    def in_one_kernel(self) -> bool:  # type: ignore[override]
         return self.size <= _SMALL
 
     @functools.cached_property
@@ -65,7 +65,7 @@ class SparseLU(AbstractStructure):
     def apply(self, matrix: Array, x: Array) -> Array:
         plan = self.plan
         terms = matrix * x[plan.order[plan.cols]]
-        if self.in_scalars:  # where there is no scatter
+        if self.in_one_kernel:  # where there is no scatter
             return jnp.sum(jnp.pad(terms, (0, 1))[plan.by_row], axis=1)[plan.rank]
         return jnp.zeros_like(x).at[plan.order[plan.rows]].add(terms)
 

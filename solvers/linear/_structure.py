@@ -19,7 +19,7 @@ class AbstractStructure(abc.ABC):
     """
 
     size: int
-    in_scalars: bool = False  # whether solving takes plain operations on few numbers alone
+    in_one_kernel: bool = False  # whether a step is compiled as one piece (`as_one_kernel`)
 
     @abc.abstractmethod
     def jacobian(self, f: Callable[[Array], Array], y: Inexact[Array, " size"]) -> Any:
@@ -70,19 +70,18 @@ def linear_solve(structure: AbstractStructure, matrix: Any, factors: Any, b: Arr
 
     Derivatives follow from ``A dx = db - dA x``: the factors themselves are not differentiated.
     """
-    factors = jax.lax.stop_gradient(factors)
 
     @jax.custom_jvp
-    def solved(matrix: Any, b: Array) -> Array:
+    def solved(matrix: Any, factors: Any, b: Array) -> Array:
         return structure.solve(factors, b)
 
     @solved.defjvp
     def derivative(primals: Any, tangents: Any) -> Any:
-        (matrix, b), (change, right) = primals, tangents
-        x = solved(matrix, b)
+        (matrix, factors, b), (change, _, right) = primals, tangents
+        x = solved(matrix, factors, b)
         return x, _solved_linearly(structure, matrix, factors, right - structure.apply(change, x))
 
-    return solved(matrix, b)
+    return solved(matrix, jax.lax.stop_gradient(factors), b)
 
 
 def _solved_linearly(structure: AbstractStructure, matrix: Any, factors: Any, b: Array) -> Array:

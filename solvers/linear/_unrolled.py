@@ -29,7 +29,7 @@ class Unrolled(AbstractStructure):
 
     size: int
     positions: tuple[Position, ...]
-    in_scalars = True
+    in_one_kernel = True
 
     @functools.cached_property
     def entries(self) -> tuple[Position, ...]:

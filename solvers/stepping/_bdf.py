@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -13,7 +15,17 @@ import numpy as np
 from jaxtyping import Array
 
 from ..linear._structure import AbstractStructure, linear_solve, shifted
-from ._common import ATOL, RTOL, blank, combined, field_of, flat, structure_of
+from ._common import (
+    ATOL,
+    RTOL,
+    as_one_kernel,
+    blank,
+    combined,
+    field_of,
+    flat,
+    replaced,
+    structure_of,
+)
 
 _MOST = 5
 _ROWS = np.arange(_MOST + 3)
@@ -144,13 +156,10 @@ class BDF(dfx.AbstractAdaptiveSolver):
         structure = structure_of(self.structure, y.size)
         f = field_of(terms, args, unflat)
 
-        def attempt(setting: BDF, state: BDFState, t0: Any, t1: Any, y: Array, jump: Any) -> tuple:
-            state = jax.lax.cond(
-                jump, lambda: _begun(setting, f, t0, y, state.factors), lambda: state
-            )
-            return _attempt(setting, structure, f, state, t0, t1, y)
-
-        y1, error, used, order, state = attempt(self, solver_state, t0, t1, y, made_jump)
+        state = _begun_again(self, f, solver_state, t0, y, made_jump)
+        attempt = functools.partial(_attempt, self, structure, f)
+        run = as_one_kernel(attempt) if structure.in_one_kernel else attempt
+        y1, error, used, order, state = run(state, t0, t1, y)
         degree = order.astype(y.dtype)  # diffrax fills what is not yet there with infinity
         dense = {"differences": jax.vmap(unflat)(used), "order": degree, "step": t1 - t0}
         return unflat(y1), unflat(error), dense, state, dfx.RESULTS.successful
@@ -168,6 +177,15 @@ def _begun(
     return BDFState(differences, one, time, 0 * one, none, zero, 0 * one, zero + 1, one)
 
 
+def _begun_again(
+    setting: BDF, f: Callable[[Any, Array], Array], state: BDFState, t0: Any, y: Array, jump: Any
+) -> BDFState:
+    """The state, or after a jump one as before the first step; factors are never copied."""
+    going = dataclasses.replace(state, factors=None)
+    chosen = jax.lax.cond(jump, lambda: _begun(setting, f, t0, y, None), lambda: going)
+    return dataclasses.replace(chosen, factors=state.factors)
+
+
 def _attempt(
     setting: BDF,
     structure: AbstractStructure,
@@ -181,11 +199,7 @@ def _attempt(
     h = t1 - t0
     ratio = h / state.step
     same = jnp.abs(ratio - 1) < 1e-7  # times are rounded
-    differences = jax.lax.cond(
-        same,
-        lambda: state.differences,
-        lambda: _rescaled(state.differences, state.order, ratio.astype(y.dtype)),
-    )
+    differences = _rescaled_if(~same, state.differences, state.order, ratio.astype(y.dtype))
     equal = jnp.where(same, state.equal, 0)
     k = state.order
     c = (h / jnp.asarray(_ALPHA, h.dtype)[k]).astype(y.dtype)
@@ -268,19 +282,13 @@ def _corrected(
     def found() -> tuple:
         apart = jnp.abs(c / jnp.where(state.scale == 0, 1, state.scale) - 1)
         usable = (state.scale != 0) & (apart < _KEEP) & (state.age < _AGE)
-        first = jax.lax.cond(
-            usable,
-            lambda: (state.factors, *iterated(state.factors, state.scale, state.rate)),
-            lambda: (
-                state.factors, jnp.zeros((), bool), jnp.zeros_like(guess),
-                jnp.zeros((), jnp.int32), state.rate,
-            ),
-        )  # fmt: skip
-        again = ~first[1]
-        factors, good, change, count, rate = jax.lax.cond(again, fresh, lambda: first)
+        none = jnp.zeros((), bool), jnp.zeros_like(guess), jnp.zeros((), jnp.int32), state.rate
+        first = replaced(usable, lambda: iterated(state.factors, state.scale, state.rate), none)
+        again = ~first[0]
+        factors, good, change, count, rate = replaced(again, fresh, (state.factors, *first))
         scale = jnp.where(again, c, state.scale)
         age = jnp.where(again, 0, state.age + 1).astype(jnp.int32)
-        taken = state.evaluations + first[3] + jnp.where(again, count, 0)
+        taken = state.evaluations + first[2] + jnp.where(again, count, 0)
         return change, (good, (factors, scale, age, rate, taken))
 
     change, kept = jax.tree.map(jax.lax.stop_gradient, found())
@@ -293,16 +301,34 @@ def _corrected(
     return jax.lax.custom_root(residual, start, lambda _, __: change, tangent_solve), kept
 
 
+@jax.custom_jvp
+def _rescaled_if(other: Array, differences: Array, order: Array, ratio: Array) -> Array:
+    """Backward differences for a step that is `ratio` times as large, if it is another."""
+    return replaced(other, lambda: _rescaled(differences, order, ratio), differences)
+
+
+@_rescaled_if.defjvp
+def _rescaled_derivative(primals: Any, tangents: Any) -> Any:
+    def either(other: Array, differences: Array, order: Array, ratio: Array) -> Array:
+        return jax.lax.cond(
+            other, lambda: _rescaled(differences, order, ratio), lambda: differences
+        )
+
+    return jax.jvp(either, primals, tangents)
+
+
 def _rescaled(differences: Array, order: Array, ratio: Array) -> Array:
     """Backward differences for a step that is `ratio` times as large."""
-    index = jnp.arange(1, _MOST + 1, dtype=ratio.dtype)
+    index = np.arange(1, _MOST + 1)
     i, j = index[:, None], index[None]
-
-    def products(factor: Any) -> Array:
-        inner = jnp.cumprod((i - 1 - factor * j) / i, axis=0)
-        return jnp.pad(inner, ((1, 0), (1, 0))).at[0].set(1.0)
-
-    both = jnp.einsum("il,lj->ij", products(ratio), products(jnp.ones_like(ratio)))
+    back = np.cumprod((i - 1 - j) / i, axis=0)
+    there = [jnp.ones(_MOST, ratio.dtype)]
+    for n in index.tolist():
+        there.append(there[-1] * ((n - 1 - ratio * jnp.asarray(index, ratio.dtype)) / n))
+    inner = jnp.sum(jnp.stack(there[1:])[:, :, None] * jnp.asarray(back, ratio.dtype)[None], axis=1)
+    both = jnp.pad(inner, ((1, 0), (1, 0))) + _table(
+        np.eye(_MOST + 1)[:1] * np.eye(_MOST + 1), ratio
+    )
     inside = jnp.arange(_MOST + 1, dtype=order.dtype) <= order
     both = jnp.where(inside[:, None] & inside[None], both, 0)
     moved = jnp.stack([combined(column, differences[: _MOST + 1]) for column in both.T])
@@ -312,12 +338,16 @@ def _rescaled(differences: Array, order: Array, ratio: Array) -> Array:
 
 def _advanced(differences: Array, order: Array, change: Array) -> Array:
     """Backward differences at the end of a step of an order, from the change to its guess."""
-    rows = jnp.asarray(_ROWS, order.dtype)[:, None]
-    highest = combined((rows[:, 0] == order + 1).astype(change.dtype), differences)
-    new = jnp.where(rows == order + 1, change, differences)
-    new = jnp.where(rows == order + 2, change - highest, new)
-    sums = jnp.cumsum(jnp.where(rows <= order + 1, new, 0)[::-1], axis=0)[::-1]
-    return jnp.where(rows <= order, sums, new)
+    highest = combined(
+        (jnp.asarray(_ROWS, order.dtype) == order + 1).astype(change.dtype), differences
+    )
+    total, rows = jnp.zeros_like(change), []
+    for n in reversed(_ROWS.tolist()):
+        row = jnp.where(n == order + 2, change - highest, differences[n])
+        row = jnp.where(n == order + 1, change, row)
+        total = jnp.where(n <= order + 1, total + row, total)
+        rows.append(jnp.where(n <= order, total, row))
+    return jnp.stack(rows[::-1])
 
 
 def _chosen(
@@ -337,12 +367,12 @@ def _chosen(
     here = factor(order, error)
     down = jnp.where(order > 1, of(jnp.maximum(order - 1, 1), order), 0.0)
     up = jnp.where(order < _MOST, of(jnp.minimum(order + 1, _MOST), order + 2), 0.0)
-    factors = jnp.stack([down, here, up])
-    best = jnp.argmax(factors)
+    most = jnp.maximum(jnp.maximum(down, here), up)
+    change = jnp.where(down == most, -1, jnp.where(here == most, 0, 1)).astype(jnp.int32)
     may = (equal + 1 > order) & (error < 1)
-    wanted = _SAFETY * factors[best]
-    grown = may & ((wanted >= _GROW) | (best == 0))
-    chosen = jnp.where(grown, order + best.astype(order.dtype) - 1, order).astype(jnp.int32)
+    wanted = _SAFETY * most
+    grown = may & ((wanted >= _GROW) | (change < 0))
+    chosen = jnp.where(grown, order + change, order).astype(jnp.int32)
     good = jnp.where(grown, jnp.clip(wanted, 1.0, 10.0), 1.0)
     bad = jnp.clip(_SAFETY * here, 0.2, 0.85)
     return chosen, jnp.where(error < 1, good, bad)
@@ -353,4 +383,8 @@ def _table(values: Any, like: Array) -> Array:
 
 
 def _norm(x: Array) -> Array:
-    return jnp.sqrt(jnp.mean(jnp.square(jnp.abs(x))))
+    """The root of the mean square. XLA leaves long sums to a library, from a kernel it cannot."""
+    squares = jnp.square(jnp.abs(jax.lax.stop_gradient(x)))
+    zero = jnp.zeros((), squares.dtype)
+    total = jax.lax.reduce(squares, zero, lambda a, b: jnp.maximum(a + b, 0.0), (0,))
+    return jnp.sqrt(total / jnp.asarray(x.size, total.dtype))

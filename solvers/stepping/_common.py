@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -84,8 +85,22 @@ def structure_of(structure: AbstractStructure | None, size: int) -> AbstractStru
 
 
 def combined(weights: Array, stages: Array) -> Array:
-    """A linear combination of rows; not a product of matrices, which XLA leaves to a library."""
-    return jnp.sum(weights[:, None] * stages, axis=0)
+    """A linear combination of rows; as sums, and nothing that XLA leaves to a library."""
+    first, *rest = (weight * row for weight, row in zip(weights, stages, strict=True))
+    return functools.reduce(jnp.add, rest, first)
+
+
+def replaced(condition: Array, make: Callable[[], Any], value: Any) -> Any:
+    """What `make` returns if a condition holds, and else the value, of the same form.
+
+    A loop that is gone through once at most: a kernel takes loops, no branches (`as_one_kernel`),
+    and under `vmap` nothing is made where no member wants it. Differentiable forwards alone.
+    """
+
+    def once(carry: tuple) -> tuple:
+        return jnp.zeros((), bool), make()
+
+    return jax.lax.while_loop(lambda carry: carry[0], once, (condition, value))[1]
 
 
 # XLA emits a call with the first attribute as one function of machine code, where it would start
@@ -114,13 +129,12 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
         @jax.custom_batching.custom_vmap
         def single(arrays: Any) -> Any:
-            packed, unpacked = _packed(arrays)
+            def kernel(arrays: Any) -> Any:
+                return plain(arrays), [jnp.ravel(leaf)[:1] for leaf in jax.tree.leaves(arrays)]
 
-            def kernel(packed: Any) -> Any:
-                return plain(unpacked(packed)), [vector[:1] for vector in packed]
-
+            # XLA aborts where nothing of an argument is used: the first number always is, returned
             with set_xla_metadata(**_ONE_KERNEL):
-                return jax.jit(kernel)(packed)[0]
+                return jax.jit(kernel)(arrays)[0]
 
         @single.def_vmap
         def several(size: int, batched: Any, arrays: Any) -> Any:
@@ -141,32 +155,13 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-def _packed(arrays: Any) -> tuple[list[Array], Callable[[list[Array]], Any]]:
-    """All numbers of one type as one vector, and the way back.
-
-    XLA aborts on an argument of a small call of which nothing is used: of these vectors the first
-    number always is, as it is returned.
-    """
-    leaves, tree = jax.tree.flatten(arrays)
-    types = sorted({leaf.dtype for leaf in leaves}, key=str)
-    groups = [[n for n, leaf in enumerate(leaves) if leaf.dtype == kind] for kind in types]
-
-    def unpacked(packed: list[Array]) -> Any:
-        found: dict[int, Array] = {}
-        for vector, group in zip(packed, groups, strict=True):
-            ends = np.cumsum([0, *(leaves[n].size for n in group)])
-            for n, start, end in zip(group, ends[:-1], ends[1:], strict=True):
-                found[n] = jnp.reshape(vector[start:end], leaves[n].shape)
-        return jax.tree.unflatten(tree, [found[n] for n in range(len(leaves))])
-
-    return [jnp.concatenate([jnp.ravel(leaves[n]) for n in group]) for group in groups], unpacked
-
-
 def _plain(jaxpr: Any) -> bool:
     """Whether all is done by operations on elements, indices and sums, and loops of them."""
     for equation in jaxpr.eqns:
         if _is_one_update(equation):
             continue
+        if _is_long_sum(equation):
+            return False
         name, params = equation.primitive.name, tuple(equation.params.values())
         if name == "custom_linear_solve":  # the other parts are for derivatives
             params = equation.params["jaxprs"].solve
@@ -184,21 +179,32 @@ def _is_one_update(equation: Any) -> bool:
     return single and int(np.prod(equation.invars[1].aval.shape[:-1])) == 1
 
 
+def _is_long_sum(equation: Any) -> bool:
+    """Whether XLA leaves it to a library, which it cannot call from within a kernel."""
+    if not equation.primitive.name.startswith(("reduce_", "dot_")):
+        return False
+    return equation.primitive.name not in ("reduce_and", "reduce_or") and any(
+        v.aval.size >= _LONG for v in equation.invars
+    )
+
+
 def _is_part(x: Any) -> bool:
     return isinstance(x, jax.extend.core.ClosedJaxpr | jax.extend.core.Jaxpr)
 
 
+_LONG = 4096  # numbers, from which on XLA 0.10 takes a library for sums
 _CALLS = {
     "jit", "pjit", "custom_jvp_call", "custom_vjp_call", "closed_call", "while", "scan",
-    "custom_linear_solve",
+    "custom_linear_solve", "reduce",
 }  # fmt: skip
 _PLAIN = {
     "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh",
     "broadcast_in_dim", "cbrt", "ceil", "clamp", "concatenate", "convert_element_type", "copy",
     "cos", "cosh", "cumsum", "div", "dynamic_slice", "dynamic_update_slice", "eq", "erf", "exp",
     "exp2", "expm1", "floor", "gather", "ge", "gt", "integer_pow", "iota", "is_finite", "le",
-    "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "optimization_barrier", "or", "pad", "pow",
-    "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_sum", "rem", "reshape", "rev", "round", "rsqrt",
-    "select_n", "sign", "sin", "sinh", "slice", "split", "sqrt", "square", "squeeze", "stack",
-    "stop_gradient", "sub", "tan", "tanh", "transpose", "unstack", "xor",
+    "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not",
+    "optimization_barrier", "or", "pad", "pow", "reduce_and", "reduce_max", "reduce_min",
+    "reduce_or", "reduce_sum", "rem", "reshape", "rev", "round", "rsqrt", "select_n", "sign",
+    "sin", "sinh", "slice", "split", "sqrt", "square", "squeeze", "stack", "stop_gradient", "sub",
+    "tan", "tanh", "transpose", "unstack", "xor",
 }  # fmt: skip

@@ -77,7 +77,7 @@ class AbstractRosenbrock(dfx.AbstractAdaptiveSolver):
         f = field_of(terms, args, unflat)
         known = flat(solver_state)[0] if self.tableau.last else None
         one = functools.partial(_step, self.tableau, structure, f)
-        run = as_one_kernel(one) if structure.in_scalars else one
+        run = as_one_kernel(one) if structure.in_one_kernel else one
         y1, error, inner, rate = run(self.mass, t0, t1, y, known, made_jump)
         dense = {"y0": y0, "y1": unflat(y1), "inner": jax.vmap(unflat)(inner)}
         state = unflat(rate) if self.tableau.last else None
