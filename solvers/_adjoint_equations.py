@@ -44,6 +44,14 @@ class Kept(eqx.Module):
         found = jnp.searchsorted(self.ts, jax.lax.stop_gradient(t), side="left") - 1
         return jnp.clip(found, 0, len(self.ts) - 2)
 
+    def back(self, origin: Array, passed: Array) -> Array:
+        """The length of time to the beginning of a step, or of the one before where it is past."""
+        place = self.place(origin - passed)
+        before = jnp.maximum(place - 1, 0)
+        left = origin - self.ts[place] - passed
+        past = left < 1e-6 * (self.ts[place + 1] - self.ts[place])  # as times are rounded
+        return jnp.where(past, origin - self.ts[before] - passed, left)
+
     def within(self, place: Array, t: Array) -> Any:
         """The state at a time in this step."""
         own = jax.tree.map(lambda info: info[place], self.infos)
@@ -248,8 +256,8 @@ class Backward:
     def _advanced(self, carry: Carry, term: Any, origin: Array, end: Array) -> Carry:
         """One attempt of a step."""
         asked = carry.step
-        if self.controller is None:  # to the end of the step before
-            asked = origin - self.kept.ts[self.kept.place(origin - carry.passed)] - carry.passed
+        if self.controller is None:
+            asked = self.kept.back(origin, carry.passed)
         last = carry.passed + 1.0001 * asked >= end  # no splinters
         then = jnp.where(last, end, carry.passed + asked)
         found, error, dense, solver_state, result = self.solver.step(

@@ -1,0 +1,437 @@
+"""Gradients by adjoint equations along the solution: right to the tolerance, stiff or not."""
+
+import functools
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+import pytest
+
+import sciml as sm
+from sciml import D
+from sciml.solvers import KnotSteps
+from sciml.solvers.linear import SparseLU, Transposed
+
+x, y, z = sm.unknowns("x y z")
+a, b, c, k = sm.parameters("a b c k")
+DECAY = sm.System(sm.Eq(D(x), -k * x), initial={x: 1}, values={k: 0.5})
+START = jnp.array([1.0, 0.5, -0.3])
+NETWORK = eqx.nn.MLP(3, 3, 4, 1, activation=jnp.tanh, key=jax.random.key(0))
+PID = dfx.PIDController(rtol=1e-8, atol=1e-10)
+ADAPTIVE = {"dt0": None, "stepsize_controller": PID}
+STEPS = {"dt0": 0.02, "stepsize_controller": dfx.ConstantStepSize()}
+
+
+def rate(t, y, network):
+    return network(y) - 0.3 * y + 0.1 * jnp.sin(t)
+
+
+def solve(start, args, *, solver, adjoint, term=rate, t0=0.0, t1=2.0, **options):
+    options = {"saveat": dfx.SaveAt(t1=True), **ADAPTIVE, **options}
+    return dfx.diffeqsolve(
+        dfx.ODETerm(term), solver, t0, t1, y0=start, args=args, adjoint=adjoint, **options
+    ).ys
+
+
+def loss(given, **options):
+    ys = solve(*given, **options)
+    return sum(
+        jnp.sum(jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)) * leaf.ravel() ** 2)
+        for leaf in jax.tree.leaves(ys)
+    )
+
+
+def flat(tree):
+    return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def gradient(given=(START, NETWORK), **options):
+    return flat(eqx.filter_jit(eqx.filter_grad(functools.partial(loss, **options)))(given))
+
+
+@functools.cache
+def truth():
+    options = {"solver": dfx.Dopri8(), "adjoint": dfx.RecursiveCheckpointAdjoint()}
+    control = dfx.PIDController(rtol=1e-12, atol=1e-12)
+    return gradient(saveat=GRID, stepsize_controller=control, **options)
+
+
+GRID = dfx.SaveAt(t0=True, ts=jnp.array([0.3, 0.3, 1.1]), t1=True)
+
+
+def off(found, expected):
+    return float(jnp.max(jnp.abs(found - expected)) / jnp.max(jnp.abs(expected)))
+
+
+# -- closed forms ---------------------------------------------------------------------------------
+
+
+def test_of_a_linear_equation_it_has_the_closed_form_by_all_that_was_saved():
+    times = np.array([0.0, 0.4, 1.0, 3.0])
+
+    def value(k_, x_):
+        sol = sm.solve(
+            DECAY, t=(0, 3), values={k: k_}, initial={x: x_}, saveat=times, adjoint="gauss",
+            rtol=1e-9, atol=1e-11, solver=dfx.Tsit5(),
+        )  # fmt: skip
+        return sol[x]
+
+    by_k, by_x = jax.jit(jax.jacrev(value, argnums=(0, 1)))(0.7, 2.0)
+    np.testing.assert_allclose(by_k, -2 * times * np.exp(-0.7 * times), rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(by_x, np.exp(-0.7 * times), rtol=1e-8)
+
+
+def test_parameters_that_vary_faster_than_the_adjoint_are_integrated_step_by_step():
+    # lambda is constant, so that one step backwards spans it all: 50 periods of df/dp
+    def value(p):
+        term = lambda t, y, p: p * jnp.cos(100 * t) ** 2
+        return solve(jnp.zeros(1), p, solver=dfx.Tsit5(), adjoint=sm.GaussAdjoint(), term=term)[0, 0]
+
+    expected = 1 + np.sin(400) / 400
+    assert float(jax.jit(jax.grad(value))(3.0)) == pytest.approx(expected, rel=1e-7)
+
+
+def lotka_volterra(t, y, p):
+    return jnp.array([p[0] * y[0] - p[1] * y[0] * y[1], p[3] * y[0] * y[1] - p[2] * y[1]])
+
+
+HARES = jnp.array([10.0, 5.0]), jnp.array([1.5, 1.0, 3.0, 1.0])
+YEARS = {"term": lotka_volterra, "t1": 5.0, "saveat": dfx.SaveAt(ts=jnp.array([1.0, 2.5, 5.0]))}
+
+
+def hares(adjoint, tolerance):
+    control = dfx.PIDController(rtol=tolerance, atol=tolerance)
+    options = {"solver": dfx.Tsit5(), "adjoint": adjoint, "stepsize_controller": control}
+    return gradient(HARES, **options, **YEARS)
+
+
+@functools.cache
+def true_hares():
+    return hares(dfx.RecursiveCheckpointAdjoint(), 1e-12)
+
+
+def test_it_converges_with_the_tolerance():
+    errors = [off(hares(sm.GaussAdjoint(), tol), true_hares()) for tol in (1e-5, 1e-7, 1e-9)]
+    assert errors[0] < 1e-3 and errors[1] < errors[0] / 20 and errors[2] < errors[1] / 20
+
+
+def test_tolerances_of_its_own_and_points_are_taken():
+    rough = off(hares(sm.GaussAdjoint(rtol=1e-4, atol=1e-4), 1e-9), true_hares())
+    poor = hares(sm.GaussAdjoint(points=1), 1e-9)
+    assert 1e-6 < rough < 1e-2
+    assert off(poor[:2], true_hares()[:2]) < 1e-7 < off(poor[2:], true_hares()[2:])
+
+
+# -- every kind of solver -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("solver", "options", "within"),
+    [
+        (dfx.Dopri8(), {}, 1e-6),
+        (sm.solvers.with_working_root_finder(dfx.Kvaerno5()), {}, 1e-6),
+        (sm.Rodas5P(), {}, 1e-6),
+        (sm.Rosenbrock23(), {"stepsize_controller": dfx.PIDController(1e-6, 1e-6)}, 1e-3),
+        (sm.BDF(rtol=1e-8, atol=1e-10), {}, 1e-5),
+        (sm.Radau5(rtol=1e-8, atol=1e-10), {}, 1e-6),
+        (sm.Switching(), {}, 1e-6),
+        (dfx.Heun(), STEPS, 1e-3),
+        (dfx.Tsit5(), {"dt0": None, "stepsize_controller": KnotSteps(jnp.linspace(0, 2, 41))}, 1e-6),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_it_goes_with_solvers_of_every_kind(solver, options, within):
+    found = gradient(solver=solver, saveat=GRID, adjoint=sm.GaussAdjoint(), **options)
+    assert off(found, truth()) < within
+    assert np.all(found != 0)
+
+
+# -- stiff and constrained ------------------------------------------------------------------------
+
+ROBERTSON = sm.System(
+    sm.Eq(D(x), -a * x + b * y * z),
+    sm.Eq(D(y), a * x - b * y * z - c * y**2),
+    sm.Eq(D(z), c * y**2),
+    initial={x: 1, y: 0, z: 0},
+    values={a: 0.04, b: 1e4, c: 3e7},
+)
+VAN_DER_POL = sm.System(
+    sm.Eq(D(x), y),
+    sm.Eq(D(y), a * ((1 - x**2) * y - x)),
+    initial={x: 2, y: -0.66},
+    values={a: 1e3},
+)
+CONSTRAINED = sm.System(
+    sm.Eq(D(x), -a * z * x),
+    sm.Eq(D(y), -y + x * z),
+    sm.Eq(z**3 + b * z, x + c * y),
+    initial={x: 2, y: 0.5, z: 1},
+    values={a: 1.0, b: 2.0, c: 0.5},
+)
+STIFF = {
+    "robertson": (ROBERTSON, [1.0, 1e2, 1e4], 1e-12),
+    "van der pol": (VAN_DER_POL, [0.3, 0.6], 1e-10),  # before the jump of x
+    "constrained": (CONSTRAINED, [0.0, 0.3, 2.0], 1e-10),
+}
+
+
+def by_logarithms(name, solver, adjoint, rtol):
+    """Derivatives by the parameters' logarithms, and by the initial values that are no guesses."""
+    system, times, atol = STIFF[name]
+    values, symbols = system.values, [x, y]
+
+    def value(logs, start):
+        sol = sm.solve(
+            system, t=(0, times[-1]), saveat=times, solver=solver, adjoint=adjoint, rtol=rtol,
+            values={p: v * jnp.exp(log) for (p, v), log in zip(values.items(), logs, strict=True)},
+            initial=dict(zip(symbols, start, strict=True)), atol=atol,
+        )  # fmt: skip
+        return jnp.sum(jnp.cos(jnp.arange(float(sol.ys.size))) * sol.ys.ravel() ** 2)
+
+    start = jnp.array([float(system.initial[s]) for s in symbols])
+    slopes = jax.jit(jax.grad(value, argnums=(0, 1)))
+    return np.concatenate(slopes(jnp.zeros(len(values)), start))
+
+
+@functools.cache
+def true_slopes(name):
+    return by_logarithms(name, sm.Rodas5P(), "checkpointed", 1e-10)
+
+
+@pytest.mark.parametrize(
+    ("name", "solver", "within"),
+    [
+        ("robertson", sm.Rodas5P(), 1e-6),
+        ("robertson", sm.BDF(), 1e-5),
+        ("van der pol", sm.Rodas5P(), 1e-5),
+        ("van der pol", sm.BDF(), 1e-4),
+        ("constrained", sm.Rodas5P(), 1e-6),
+        ("constrained", sm.BDF(), 1e-5),
+    ],
+)
+def test_where_it_is_stiff_or_constrained_its_gradient_is_that_of_checkpoints(name, solver, within):
+    found = by_logarithms(name, solver, "gauss", 1e-8)
+    np.testing.assert_allclose(found, true_slopes(name), rtol=within)
+
+
+def test_the_transposes_of_a_structure_are_solved_with_by_its_own_factors():
+    u = sm.unknown("u", shape=6)
+    near = u - sm.concatenate([u[1:], sm.constant(np.zeros(1))]) ** 2
+    model = sm.compile(sm.System(sm.Eq(D(u), -3 * near), initial={u: np.linspace(1, 2, 6)}))
+    structure = Transposed(SparseLU(model.jacobian_pattern.with_diagonal()))
+    state, ones = model.state(), jnp.arange(1.0, 7.0)
+    adjoint = lambda v: jax.vjp(lambda y: model.vector_field(0.0, y), state)[1](v)[0]
+    full = jax.jacfwd(adjoint)(ones)
+    matrix = structure.jacobian(adjoint, ones)
+    factors = structure.factor(matrix)
+    np.testing.assert_allclose(structure.apply(matrix, ones), full @ ones)
+    np.testing.assert_allclose(structure.solve(factors, ones), np.linalg.solve(full, ones))
+    transposed = structure.solve_transposed(factors, ones)
+    np.testing.assert_allclose(transposed, np.linalg.solve(full.T, ones))
+    assert not np.allclose(full, full.T)
+    assert structure.describe().endswith("filled in, transposed")
+
+
+def test_diffrax_solvers_take_the_transposed_structure_backwards():
+    u = sm.unknown("u", shape=6)
+    near = u - sm.concatenate([u[1:], sm.constant(np.zeros(1))]) ** 2
+    system = sm.System(sm.Eq(D(u), -k * near), initial={u: np.linspace(1, 2, 6)}, values={k: 3})
+
+    def end(k_, solver, adjoint):
+        options = {"solver": solver, "adjoint": adjoint, "rtol": 1e-8, "atol": 1e-10}
+        return jnp.sum(sm.solve(system, t=(0, 1), saveat=[1.0], values={k: k_}, **options).ys**2)
+
+    slope = jax.jit(jax.grad(end), static_argnums=(1, 2))
+    one, other = slope(3.0, dfx.Kvaerno3(), "gauss"), slope(3.0, dfx.Tsit5(), "checkpointed")
+    assert float(one) == pytest.approx(float(other), rel=1e-6)
+
+
+# -- what it costs --------------------------------------------------------------------------------
+
+
+def test_evaluations_do_not_depend_on_the_number_of_parameters():
+    counts = []
+
+    def term(t, y, p):
+        jax.debug.callback(lambda: counts.append(1))
+        return -jnp.sum(p) * y + jnp.sin(t)
+
+    def taken(size):
+        counts.clear()
+        options = {"solver": dfx.Tsit5(), "adjoint": sm.GaussAdjoint(), "term": term}
+        gradient((START, jnp.full(size, 1 / size)), **options)
+        jax.effects_barrier()
+        return len(counts)
+
+    few, many = taken(2), taken(256)
+    assert few == many > 100
+
+
+# -- transforms, and the arguments it takes -------------------------------------------------------
+
+
+def test_only_what_is_differentiated_is_computed_and_other_leaves_are_left_alone():
+    def term(t, y, args):
+        scale, (name, steps), nothing = args
+        assert name == "label" and nothing is None
+        return jax.tree.map(lambda leaf: -scale * steps * leaf, y)
+
+    start = {"one": jnp.ones(2), "two": (jnp.ones((1, 2)),)}
+    given = (start, (jnp.array(0.5), ("label", jnp.array([1, 2])), None))
+    options = {"solver": dfx.Tsit5(), "term": term, "saveat": GRID}
+    one = gradient(given, adjoint=sm.GaussAdjoint(), **options)
+    other = gradient(given, adjoint=dfx.RecursiveCheckpointAdjoint(), **options)
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_it_goes_through_vmap_with_members_of_unequal_length():
+    starts, ends = jnp.stack([START, 3 * START, 9 * START]), jnp.array([0.5, 1.0, 2.0])
+    options = {"solver": dfx.Tsit5(), "adjoint": sm.GaussAdjoint()}
+    one = lambda start, t1: jax.grad(
+        lambda start: jnp.sum(solve(start, NETWORK, t1=t1, **options) ** 2)
+    )(start)
+    batch = jax.jit(jax.vmap(one))(starts, ends)
+    alone = jnp.stack([jax.jit(one)(*member) for member in zip(starts, ends, strict=True)])
+    np.testing.assert_allclose(batch, alone, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("t0", "t1", "ts"), [(1.0, -0.5, [0.7, -0.5]), (0.3, 0.3, [0.3, 0.3])], ids=["back", "no time"]
+)
+def test_it_goes_backwards_in_time_and_over_no_time(t0, t1, ts):
+    options = {"solver": sm.Rodas5P(), "t0": t0, "t1": t1, "saveat": dfx.SaveAt(ts=ts)}
+    one = gradient(adjoint=sm.GaussAdjoint(), **options)
+    other = gradient(adjoint=dfx.RecursiveCheckpointAdjoint(), **options)
+    assert off(one, other) < 1e-6
+
+
+def test_a_rate_that_jumps_at_known_times_is_taken():
+    term = lambda t, y, network: jnp.where(t < 0.7, 1.0, -2.0) * rate(t, y, network)
+    control = dfx.ClipStepSizeController(PID, jump_ts=[0.7])
+    options = {"solver": dfx.Tsit5(), "term": term, "stepsize_controller": control}
+    one = gradient(adjoint=sm.GaussAdjoint(), **options)
+    other = gradient(adjoint=dfx.RecursiveCheckpointAdjoint(), **options)
+    assert off(one, other) < 1e-6
+
+
+def test_it_works_in_float32():
+    small = lambda leaf: leaf.astype(jnp.float32) if eqx.is_array(leaf) else leaf
+    given = jax.tree.map(small, (START, NETWORK))
+    control = dfx.PIDController(rtol=1e-5, atol=1e-6)
+    options = {"solver": sm.Rodas5P(), "t0": jnp.float32(0), "t1": jnp.float32(2)}
+    found = gradient(given, adjoint=sm.GaussAdjoint(), stepsize_controller=control, **options)
+    expected = gradient(solver=dfx.Tsit5(), adjoint=dfx.RecursiveCheckpointAdjoint())
+    assert found.dtype == jnp.float32
+    assert off(found, expected) < 1e-3
+
+
+def test_networks_inside_a_stiff_system_are_trained_by_name():
+    f, u = sm.neural("f", NETWORK), sm.unknown("u", shape=3)
+    model = sm.compile(sm.System(sm.Eq(D(u), f(u) - 1e4 * u), initial={u: START}))
+
+    @eqx.filter_jit
+    def slopes(model, adjoint):
+        options = {"solver": "stiff", "adjoint": adjoint, "rtol": 1e-8, "atol": 1e-14}
+        end = lambda model: jnp.sum(sm.solve(model, t=(0, 1), saveat=[0.5, 1.0], **options).ys)
+        return flat(eqx.filter_grad(end)(model).networks)
+
+    assert off(slopes(model, "gauss"), slopes(model, "checkpointed")) < 1e-6
+
+
+def test_a_solve_without_gradients_keeps_no_dense_output():
+    options = {"solver": dfx.Tsit5(), "adjoint": sm.GaussAdjoint()}
+    value = lambda start, most: solve(start, NETWORK, max_steps=most, **options)
+    sizes = [
+        jax.jit(value, static_argnums=1).lower(START, most).compile().memory_analysis()
+        for most in (100, 10_000)
+    ]
+    assert sizes[0].temp_size_in_bytes == sizes[1].temp_size_in_bytes
+    assert sm.solve(DECAY, t=(0, 1), adjoint="gauss").interpolation is None
+
+
+# -- what it refuses ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"event": dfx.Event(lambda t, y, args, **_: y[0], optx.Newton(1e-5, 1e-5))}, "an event"),
+        ({"saveat": dfx.SaveAt(dense=True)}, "returns no dense output"),
+        ({"saveat": dfx.SaveAt(steps=True)}, "no gradient of steps"),
+        ({"saveat": dfx.SaveAt(t1=True, fn=lambda t, y, args: y[0])}, "saves states alone"),
+        ({"saveat": dfx.SaveAt(subs=[dfx.SubSaveAt(t1=True)])}, "saves states alone"),
+        ({"saveat": dfx.SaveAt(t1=True, solver_state=True)}, "states of solver and controller"),
+        ({"max_steps": None}, "give max_steps="),
+        ({"solver_state": START}, "takes up no earlier solve"),
+        ({"solver": sm.ETDRK4(-jnp.ones(3))}, "the transpose of the linear part"),
+    ],
+)
+def test_what_it_cannot_carry_is_refused_with_what_would(options, message):
+    options = {"solver": dfx.Heun(), **options}
+    with pytest.raises(sm.DeclarationError, match=f'{message}.*adjoint="checkpointed"'):
+        solve(START, NETWORK, adjoint=sm.GaussAdjoint(), **options)
+
+
+def test_noise_own_tolerances_at_constant_steps_and_senseless_options_are_refused():
+    W = sm.brownian("W")
+    noisy = sm.System(sm.Eq(D(x), -x + D(W)), initial={x: 1})
+    with pytest.raises(sm.DeclarationError, match="one term, without noise"):
+        sm.solve(noisy, t=(0, 1), dt0=0.1, key=jax.random.key(0), adjoint="gauss")
+    with pytest.raises(sm.DeclarationError, match="takes the steps of ConstantStepSize backwards"):
+        gradient(solver=dfx.Heun(), adjoint=sm.GaussAdjoint(rtol=1e-3), **STEPS)
+    with pytest.raises(sm.DeclarationError, match="points of the Gauss adjoint is positive, not 0"):
+        sm.GaussAdjoint(points=0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda t1: sm.solve(DECAY, t=(0, 1), adjoint="gauss", saveat=[1.0 * t1])[x][-1],
+        lambda t1: sm.solve(DECAY, t=(0, t1), adjoint="gauss", saveat=[0.5])[x][-1],
+    ],
+    ids=["saved times", "end"],
+)
+def test_gradients_by_times_are_refused_and_not_silently_zero(value):
+    with pytest.raises(RuntimeError, match="no gradient by times .*checkpointed"):
+        jax.grad(value)(0.9)
+
+
+def test_forward_mode_is_refused_by_jax():
+    end = lambda value: sm.solve(DECAY, t=(0, 1), values={k: value}, adjoint="gauss")[x][-1]
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jacfwd(end)(0.5)
+
+
+@pytest.mark.parametrize("throw", [True, False])
+def test_adjoint_equations_that_are_not_solved_give_no_gradient(throw):
+    adjoint = sm.GaussAdjoint(rtol=1e-13, atol=1e-15, throw=throw)
+    control = dfx.PIDController(rtol=1e-3, atol=1e-3)
+    options = {"solver": dfx.Tsit5(), "stepsize_controller": control, "max_steps": 30}
+    found = lambda: gradient(HARES, adjoint=adjoint, **{**YEARS, **options})
+    if throw:
+        with pytest.raises(RuntimeError, match="adjoint equations could not be solved"):
+            jax.block_until_ready(found())
+    else:
+        assert np.all(np.isnan(found()))
+
+
+def test_costs_of_all_steps_are_refused_and_local_ones_are_taken():
+    options = {"t": (0, 1), "saveat": [1.0], "adjoint": "gauss", "solver": dfx.Tsit5()}
+    with pytest.raises(sm.DeclarationError, match="GaussAdjoint carries no gradient through them"):
+        sm.solve(DECAY, regularise=sm.solver_cost("error"), **options)
+    local = sm.solver_cost("error", where="local", sampling="uniform")
+
+    def cost(value, adjoint):
+        given = {**options, "adjoint": adjoint, "key": jax.random.key(0), "rtol": 1e-9}
+        return sm.solve(DECAY, values={k: value}, regularise=local, **given).stats["cost"]
+
+    slopes = [jax.jit(jax.grad(lambda v, a=a: cost(v, a)))(0.5) for a in ("gauss", "backsolve")]
+    assert float(slopes[0]) == pytest.approx(float(slopes[1]), rel=1e-4) and slopes[0] != 0
+
+
+def test_backsolve_with_an_implicit_stepper_is_refused_and_points_here():
+    with pytest.raises(sm.DeclarationError, match='take adjoint="gauss"'):
+        sm.solve(DECAY, t=(0, 1), solver=sm.Rodas5P(), adjoint="backsolve")
