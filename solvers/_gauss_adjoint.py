@@ -15,7 +15,8 @@ from jaxtyping import Array
 
 from sciml.dsl import DeclarationError
 
-from ._adjoint_equations import Backward, Kept, rows_of
+from ._adjoint_equations import Backward
+from ._kept_solution import Kept, rows_of
 from .linear import StructuredSolver, transposed
 from .stepping._exponential import ETDRK4
 from .stepping._first_step import is_ours
@@ -163,7 +164,7 @@ def _forth(y__args__terms: Any, loop: Any, fixed: Any, init_state: Any, *, dense
             dense_save_index=0,
         )
         saveat = dfx.SaveAt(subs=saveat.subs, dense=True)
-    return loop(
+    final, stats = loop(
         **{**fixed, "saveat": saveat},
         args=args,
         terms=terms,
@@ -171,6 +172,13 @@ def _forth(y__args__terms: Any, loop: Any, fixed: Any, init_state: Any, *, dense
         inner_while_loop=_LOOP,
         outer_while_loop=_LOOP,
     )
+    controller = fixed["stepsize_controller"]
+    if final.made_jump is not False and not _is_adaptive(controller):
+        raise _refused(
+            "takes jumps of the rate between adaptive steps alone, and here steps are given by "
+            f"{type(controller).__name__}: take diffrax.ClipStepSizeController with jump_ts=..."
+        )
+    return final, stats
 
 
 @_solve.def_bwd
@@ -194,7 +202,7 @@ def _solve_back(
         join=lambda params: eqx.combine(params, static),
         params=params,
         solver=solver,
-        controller=_control(adjoint, fixed["stepsize_controller"], solver),
+        controller=_control(adjoint, fixed["stepsize_controller"]),
         points=solver.order(None) // 2 + 1 if adjoint.points is None else adjoint.points,
         max_steps=fixed["max_steps"],
     )
@@ -239,20 +247,28 @@ def _is_stepper(part: Any) -> bool:
     return isinstance(part, dfx.AbstractSolver) and is_ours(part)
 
 
-def _control(adjoint: GaussAdjoint, controller: Any, solver: Any) -> Any:
+def _control(adjoint: GaussAdjoint, controller: Any) -> Any:
     """The step control of the adjoint equations; None, for the steps that were taken forwards."""
-    if isinstance(controller, dfx.ClipStepSizeController):
-        controller = controller.controller
     given = {"rtol": adjoint.rtol, "atol": adjoint.atol}
     given = {name: g for name, g in given.items() if g is not None}
-    if isinstance(controller, dfx.PIDController):
-        return dataclasses.replace(controller, **given)
+    if _is_adaptive(controller):
+        return dataclasses.replace(_plain(controller), **given)
     if given:
         raise _refused(
             f"takes the steps of {type(controller).__name__} backwards too, without tolerances: "
             "leave rtol and atol away, or take diffrax.PIDController"
         )
     return None
+
+
+def _plain(controller: Any) -> Any:
+    """The controller without times at which steps have to end."""
+    clipped = isinstance(controller, dfx.ClipStepSizeController)
+    return controller.controller if clipped else controller
+
+
+def _is_adaptive(controller: Any) -> bool:
+    return isinstance(_plain(controller), dfx.PIDController)
 
 
 def _checked(result: Any, good: Array, throw: bool) -> Any:
