@@ -45,6 +45,7 @@ from sciml.solvers import (
     BDF as BDF,
     ETDRK4 as ETDRK4,
     Difficulty as Difficulty,
+    GaussAdjoint as GaussAdjoint,
     ImplicitMidpoint as ImplicitMidpoint,
     Path as Path,
     Radau5 as Radau5,

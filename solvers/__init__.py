@@ -12,6 +12,7 @@ from ._choose import (
     with_working_root_finder as with_working_root_finder,
 )
 from ._draw import axes as axes
+from ._gauss_adjoint import GaussAdjoint as GaussAdjoint
 from ._knots import KnotSteps as KnotSteps
 from ._log_path import log_path as log_path
 from ._log_signature import (

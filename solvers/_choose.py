@@ -8,19 +8,19 @@ from typing import Any
 
 import diffrax as dfx
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import lineax as lx
 import optimistix as optx
-from jaxtyping import Array
 
 from sciml.dsl import DeclarationError, Model
 from sciml.dsl.codegen.depends import PatternError
 
+from ._gauss_adjoint import GaussAdjoint
 from ._initial import refuse_explicit
 from ._reversible_adjoint import ReversibleAdjoint
 from .linear import AbstractStructure, Dense, StructuredSolver, choose_structure
 from .stepping._bdf import BDF
+from .stepping._first_step import is_ours
 from .stepping._rosenbrock import Rodas5P, Rosenbrock23
 from .stepping._switching import Switching
 
@@ -57,12 +57,15 @@ _LOCAL = 0.003  # of the asked tolerance, per step, for many digits
 # |                |         |                     | each costs two of an explicit method         |
 # | "forward"      | forward | a few states for    | the steps taken                              |
 # |                |         | each parameter      |                                              |
+# | "gauss"        | reverse | dense output of     | adjoint equations: to the tolerance, stiff   |
+# |                |         | max_steps steps     | ones too                                     |
 _ADJOINTS = {
     "checkpointed": dfx.RecursiveCheckpointAdjoint,
     "direct": dfx.DirectAdjoint,
     "backsolve": dfx.BacksolveAdjoint,
     "forward": dfx.ForwardMode,
     "reversible": ReversibleAdjoint,
+    "gauss": GaussAdjoint,
 }
 
 # | floating type | rtol | atol |
@@ -101,11 +104,6 @@ def choose_solver(solver: Any, rtol: float, model: Model | None = None) -> dfx.A
     return with_working_root_finder(solver)
 
 
-def is_ours(solver: Any) -> bool:
-    """Whether a solver is one of the implicit steppers of this package."""
-    return "structure" in {field.name for field in dataclasses.fields(solver)}
-
-
 def refuse_backsolve(adjoint: Any, solver: Any) -> None:
     """Raises `DeclarationError` for adjoint equations with an implicit stepper.
 
@@ -115,36 +113,9 @@ def refuse_backsolve(adjoint: Any, solver: Any) -> None:
         raise DeclarationError(
             f'adjoint="backsolve" solves equations of its own backwards, of which '
             f"{type(solver).__name__} does not know the structure, and which are unstable where "
-            'the system is stiff: leave adjoint out, or take "forward" for few parameters'
+            'the system is stiff: take adjoint="gauss", which keeps the solution and knows the '
+            'structure, or leave adjoint out; "forward" for few parameters'
         )
-
-
-def first_stiff_step(
-    terms: Any, t0: Any, t1: Any, y: Array, args: Any, controller: Any, mass: Any
-) -> Array:
-    """The first step of an implicit stepper; Diffrax's own rule comes to 0.01 always.
-
-    Source: Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I (1993), section
-    II.4, for a method of order 1, from which BDF starts.
-    """
-    span = t1 - t0
-    scale = controller.atol + controller.rtol * jnp.abs(y)
-
-    def size(x: Array) -> Array:
-        return controller.norm(x / scale)
-
-    rate = terms.vf(t0, y, args) if mass is None else mass * terms.vf(t0, y, args)
-    small = (size(y) < 1e-5) | (size(rate) < 1e-5)
-    trial = jnp.where(small, 1e-6, 0.01 * size(y) / jnp.where(small, 1.0, size(rate)))
-    trial = jnp.minimum(trial.astype(span.dtype), 1e-3 * span)
-    ahead = y + trial.astype(y.dtype) * rate
-    later = terms.vf(t0 + trial, ahead, args)
-    later = later if mass is None else mass * later
-    bend = size(later - rate) / trial.astype(y.dtype)
-    most = jnp.maximum(size(rate), bend)
-    step = jnp.where(most > 1e-15, jnp.sqrt(0.01 / jnp.where(most > 1e-15, most, 1.0)), jnp.inf)
-    step = jnp.where(jnp.isfinite(step) | (most <= 1e-15), step.astype(span.dtype), trial)
-    return jax.lax.stop_gradient(jnp.minimum(jnp.minimum(100 * trial, step), span))
 
 
 def method_of(given: Any, solver: Any, model: Model) -> str:

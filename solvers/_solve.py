@@ -19,13 +19,12 @@ from ._choose import (
     choose_controller,
     choose_solver,
     choose_tolerances,
-    first_stiff_step,
-    is_ours,
     is_split,
     method_of,
     refuse_backsolve,
     with_tolerances_of,
 )
+from ._gauss_adjoint import GaussAdjoint
 from ._initial import fold, needs, start
 from ._noise import (
     choose_sde_controller,
@@ -42,6 +41,7 @@ from ._solution import Solution
 from .regularise._cost import unweighted
 from .regularise._refuse import cost_key
 from .regularise._run import diffeqsolve
+from .stepping._first_step import first_stiff_step, is_ours
 
 _POINTS = 201  # saved times, where none are asked for
 _DENSE = 10_000_000  # numbers that dense output may hold by default
@@ -83,7 +83,8 @@ def solve(
         float32 if not given.
       stepsize_controller, dt0, max_steps: as in ``diffrax.diffeqsolve``.
       adjoint: how derivatives go through the solve: "checkpointed" (if not given), "direct",
-        "backsolve", "forward", "reversible", or an adjoint of Diffrax; compared in the reference.
+        "backsolve", "gauss", "forward", "reversible", or an adjoint of Diffrax; compared in the
+        reference.
       throw: whether a failed solve raises; otherwise `Solution.result` tells.
       key: of jax.random, for the path of a system with noise, and for the time of a local cost.
       controls: the path of each control, by symbol or name: a pair of times and values, or what
@@ -315,7 +316,8 @@ def saving(
     if saveat is None:
         stages = 10
         small = max_steps is not None and model.program.size * max_steps * stages <= _DENSE
-        small &= not isinstance(adjoint, dfx.BacksolveAdjoint | ReversibleAdjoint)  # without it
+        without = dfx.BacksolveAdjoint | ReversibleAdjoint | GaussAdjoint
+        small &= not isinstance(adjoint, without)
         return dfx.SubSaveAt(ts=t0 + (t1 - t0) * _unit_grid(_POINTS, model.dtype)), small
     if not isinstance(saveat, dfx.SaveAt):
         return dfx.SubSaveAt(ts=_times(saveat, t0, t1, model.dtype)), False

@@ -13,4 +13,5 @@ from ._structure import (
     linear_solve as linear_solve,
     shifted as shifted,
 )
+from ._transposed import Transposed as Transposed, transposed as transposed
 from ._unrolled import Unrolled as Unrolled

@@ -65,7 +65,10 @@ def off(found, expected):
     return float(jnp.max(jnp.abs(found - expected)) / jnp.max(jnp.abs(expected)))
 
 
-@pytest.mark.parametrize("name", ["checkpointed", "direct", "backsolve", "forward", "reversible"])
+NAMES = ["checkpointed", "direct", "backsolve", "forward", "reversible", "gauss"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_derivatives_by_every_name_are_right(name):
     differentiate = jax.jacfwd if name == "forward" else jax.jacrev
     function = functools.partial(end, adjoint=name, solver=dfx.Tsit5())
