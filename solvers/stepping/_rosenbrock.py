@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..linear._structure import AbstractStructure, linear_solve, shifted
+from ..linear._mass import Mass, shifted, weighed
+from ..linear._structure import AbstractStructure, linear_solve
 from ._common import as_one_kernel, combined, field_of, flat, part_of_step, structure_of
 from ._tableaus import RODAS5P, ROSENBROCK23, RosenbrockTableau
 
@@ -46,7 +47,7 @@ class AbstractRosenbrock(dfx.AbstractAdaptiveSolver):
 
     tableau: eqx.AbstractClassVar[RosenbrockTableau]
     structure: eqx.AbstractVar[AbstractStructure | None]
-    mass: eqx.AbstractVar[Array | None]
+    mass: eqx.AbstractVar[Mass]
 
     term_structure: ClassVar = dfx.ODETerm
     interpolation_cls: ClassVar[Callable[..., dfx.AbstractLocalInterpolation]] = RosenbrockOutput
@@ -85,7 +86,7 @@ def _step(
     tableau: RosenbrockTableau,
     structure: AbstractStructure,
     f: Callable[[Any, Array], Array],
-    mass: Any,
+    mass: Mass,
     t0: Any,
     t1: Any,
     y: Array,
@@ -108,7 +109,7 @@ def _step(
         rate = f(t0 + row.c.astype(step.dtype) * (t1 - t0), y + combined(row.a, stages))
         pulled = combined(row.coupling, stages) / step
         right = rate + row.d * step * drift
-        right = right + (pulled if mass is None else mass * pulled)
+        right = right + weighed(mass, pulled)
         u = linear_solve(structure, matrix, factors, right)
         return jnp.where(row.here[:, None], u, stages), rate
 
@@ -143,8 +144,8 @@ class Rodas5P(AbstractRosenbrock):
 
     Arguments
       structure: of the Jacobian; dense, if not given. `sciml.solve` finds it from the equations.
-      mass: the diagonal of a constant mass matrix, zero for algebraic equations; the identity, if
-        not given.
+      mass: a constant mass matrix M, ``M y' = f``, which may be singular: its diagonal, zero for
+        algebraic equations, or all of it; the identity, if not given.
 
     >>> import diffrax as dfx, jax.numpy as jnp, sciml as sm
     >>> term = dfx.ODETerm(lambda t, y, args: -1e6 * (y - jnp.cos(t)))
@@ -159,7 +160,7 @@ class Rodas5P(AbstractRosenbrock):
     """
 
     structure: AbstractStructure | None = eqx.field(static=True, default=None)
-    mass: Array | None = None
+    mass: Mass = None
     tableau: ClassVar[RosenbrockTableau] = RODAS5P
 
 
@@ -181,5 +182,5 @@ class Rosenbrock23(AbstractRosenbrock):
     """
 
     structure: AbstractStructure | None = eqx.field(static=True, default=None)
-    mass: Array | None = None
+    mass: Mass = None
     tableau: ClassVar[RosenbrockTableau] = ROSENBROCK23

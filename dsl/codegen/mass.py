@@ -1,0 +1,44 @@
+"""MassMatrix: which combinations of rates the rows of a vector field give."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Inexact
+
+from .pattern import Pattern
+
+
+class MassMatrix(eqx.Module):
+    """A constant mass matrix with few entries beside its diagonal; it may be singular.
+
+    Fields: `diagonal`; `entries`, those beside it, and `places`, where they are.
+    """
+
+    diagonal: Float[Array, " state"]
+    entries: Float[Array, " entry"]
+    places: Pattern = eqx.field(static=True)
+
+    def beside(self, x: Inexact[Array, " state"]) -> Inexact[Array, " state"]:
+        """The entries beside the diagonal, times a vector."""
+        # Sums over rows of equal length: a scatter would keep a step from being one kernel.
+        terms = jnp.pad(self.entries.astype(x.dtype) * x[self.places.cols], (0, 1))
+        return jnp.sum(terms[_by_row(self.places)], axis=1)
+
+    def apply(self, x: Inexact[Array, " state"]) -> Inexact[Array, " state"]:
+        """The matrix times a vector."""
+        return self.diagonal.astype(x.dtype) * x + self.beside(x)
+
+    def dense(self) -> Float[Array, "state state"]:
+        """The matrix with all its zeros."""
+        return jnp.diag(self.diagonal).at[self.places.rows, self.places.cols].add(self.entries)
+
+
+def _by_row(places: Pattern) -> np.ndarray:
+    """The places of the entries of each row, filled up with the number of all entries."""
+    counts = np.bincount(places.rows, minlength=places.shape[0])
+    table = np.full((len(counts), max(1, int(counts.max()))), places.size, np.int32)
+    within = np.arange(places.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    table[places.rows, within] = np.arange(places.size)
+    return table
