@@ -210,7 +210,9 @@ def stages(
         most = jnp.where(fresh, _MOST_ITERATIONS[1], _MOST_ITERATIONS[0])
         end = _newton(f, t, h, y, start=start, kept=kept, most=most, setting=setting)
         good = (end.rate < _KEEP) | (end.count <= 2)
-        kept = Kept(kept.jacobian, kept.real, kept.complex, kept.step, end.eta, good)
+        # What diverged says nothing of the next iteration, which it would let stop at once.
+        eta = jnp.where(end.done, end.eta, jnp.ones_like(end.eta))
+        kept = Kept(kept.jacobian, kept.real, kept.complex, kept.step, eta, good)
         last = end.done | fresh
         z = jnp.where(end.done, end.z, jnp.zeros_like(end.z))
         return jnp.asarray(True), refactor, kept, (z, end.done), last

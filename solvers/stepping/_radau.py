@@ -127,7 +127,9 @@ class Radau5(dfx.AbstractAdaptiveSolver):
         shrunk = first | (h < solver_state.step)
         parts, fixed = _constant(((f, t0, y, z, rate, step, kept), setting))
         error = _error(*parts, setting=fixed, twice=shrunk)
-        error = jnp.where(found, error, jnp.inf)
+        # The second filtering takes a rate where the first error leads, which can be no number:
+        # from that a controller would make no shorter step, but none.
+        error = jnp.where(found & jnp.all(jnp.isfinite(error)), error, jnp.inf)
         slope = jnp.asarray(INVERSE[-1], y.dtype) @ z / step
         bump = _bump(
             f, t0, y, z, rate, step, kept, setting=setting, first=first, before=solver_state.slope
