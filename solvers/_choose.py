@@ -16,10 +16,12 @@ from jaxtyping import Array
 
 from sciml.dsl import DeclarationError, Model
 from sciml.dsl.codegen.depends import PatternError
+from sciml.dsl.codegen.mass import MassMatrix
 
 from ._initial import refuse_explicit
 from ._reversible_adjoint import ReversibleAdjoint
 from .linear import AbstractStructure, Dense, StructuredSolver, choose_structure
+from .linear._mass import rates
 from .stepping._bdf import BDF
 from .stepping._rosenbrock import Rodas5P, Rosenbrock23
 from .stepping._switching import Switching
@@ -133,13 +135,12 @@ def first_stiff_step(
     def size(x: Array) -> Array:
         return controller.norm(x / scale)
 
-    rate = terms.vf(t0, y, args) if mass is None else mass * terms.vf(t0, y, args)
+    rate = rates(mass, terms.vf(t0, y, args))
     small = (size(y) < 1e-5) | (size(rate) < 1e-5)
     trial = jnp.where(small, 1e-6, 0.01 * size(y) / jnp.where(small, 1.0, size(rate)))
     trial = jnp.minimum(trial.astype(span.dtype), 1e-3 * span)
     ahead = y + trial.astype(y.dtype) * rate
-    later = terms.vf(t0 + trial, ahead, args)
-    later = later if mass is None else mass * later
+    later = rates(mass, terms.vf(t0 + trial, ahead, args))
     bend = size(later - rate) / trial.astype(y.dtype)
     most = jnp.maximum(size(rate), bend)
     step = jnp.where(most > 1e-15, jnp.sqrt(0.01 / jnp.where(most > 1e-15, most, 1.0)), jnp.inf)
@@ -183,13 +184,20 @@ def with_structure(solver: Any, model: Model) -> Any:
     return with_working_root_finder(solver, StructuredSolver(structure_of(model)))
 
 
+def with_mass_of(solver: Any, model: Model) -> Any:
+    """A solver whose mass matrix depends on parameters, with that of a model's parameters now."""
+    if isinstance(getattr(solver, "mass", None), MassMatrix):
+        return dataclasses.replace(solver, mass=model.mass)
+    return solver
+
+
 def structure_of(model: Model) -> AbstractStructure:
     """The structure of a model's Jacobian and mass matrix together."""
     try:
         pattern = model.jacobian_pattern
     except PatternError:  # nearly full, and large
         return Dense(model.program.size)
-    return choose_structure(pattern.with_diagonal())
+    return choose_structure(pattern.with_diagonal().with_places_of(model.mass_pattern))
 
 
 def with_tolerances_of(solver: Any, controller: Any) -> Any:

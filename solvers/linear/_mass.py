@@ -1,4 +1,4 @@
-"""The mass matrix M of ``M y' = f``: its product with a vector, in the form of a structure, or M^-1.
+"""The mass matrix M of ``M y' = f``: products with it, and its form in a structure.
 
 It is constant: the identity (None), a diagonal (a vector), a square array, or a `MassMatrix`.
 """

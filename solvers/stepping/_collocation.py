@@ -186,8 +186,9 @@ def stages(
     """The increments of the stages, what to keep, and whether they were found (else zeros).
 
     Arguments: `f`, rates of a vector, without variables of its surroundings; `mass`, that of the
-    setting, for derivatives; `start`, where to begin; `fresh`, whether the kept Jacobian is no use; `refactor`, whether its factors are not. An
-    iteration that fails with an old Jacobian is begun again with a new one.
+    setting, for derivatives; `start`, where to begin; `fresh`, whether the kept Jacobian is no use;
+    `refactor`, whether its factors are not. An iteration that fails with an old Jacobian is begun
+    again with a new one.
     """
     step = h.astype(y.dtype)
 

@@ -119,9 +119,7 @@ class Radau5(dfx.AbstractAdaptiveSolver):
         f = eqx.filter_closure_convert(field_of(terms, args, unflat), t0, y)
         setting, first = self._setting(y), solver_state.first | made_jump
         before = _before(solver_state, first, h, setting)
-        z, kept, found = stages(
-            f, t0, h, y, setting.mass, setting=_constant(setting), **before
-        )
+        z, kept, found = stages(f, t0, h, y, setting.mass, setting=_constant(setting), **before)
         rate = jax.lax.cond(first, lambda: f(t0, y), lambda: setting.weighed(solver_state.slope))
         step = h.astype(y.dtype)
         shrunk = first | (h < solver_state.step)
