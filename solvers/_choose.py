@@ -14,6 +14,7 @@ import optimistix as optx
 
 from sciml.dsl import DeclarationError, Model
 from sciml.dsl.codegen.depends import PatternError
+from sciml.dsl.codegen.mass import MassMatrix
 
 from ._gauss_adjoint import GaussAdjoint
 from ._initial import refuse_explicit
@@ -154,13 +155,20 @@ def with_structure(solver: Any, model: Model) -> Any:
     return with_working_root_finder(solver, StructuredSolver(structure_of(model)))
 
 
+def with_mass_of(solver: Any, model: Model) -> Any:
+    """A solver whose mass matrix depends on parameters, with that of a model's parameters now."""
+    if isinstance(getattr(solver, "mass", None), MassMatrix):
+        return dataclasses.replace(solver, mass=model.mass)
+    return solver
+
+
 def structure_of(model: Model) -> AbstractStructure:
     """The structure of a model's Jacobian and mass matrix together."""
     try:
         pattern = model.jacobian_pattern
     except PatternError:  # nearly full, and large
         return Dense(model.program.size)
-    return choose_structure(pattern.with_diagonal())
+    return choose_structure(pattern.with_diagonal().with_places_of(model.mass_pattern))
 
 
 def with_tolerances_of(solver: Any, controller: Any) -> Any:

@@ -305,6 +305,10 @@ def _refuse(terms: Any, solver: Any, event: Any, saveat: Any, max_steps: Any) ->
             isinstance(solver, ETDRK4),
             "does not know the transpose of the linear part that ETDRK4 was given",
         ),
+        (
+            not _is_diagonal(solver),
+            "takes a mass matrix that is diagonal: rates in combinations have no adjoint here",
+        ),
         (event is not None, "has no gradient of the time of an event"),
         (saveat.dense, "returns no dense output: save at times"),
         (not plain, "saves states alone: solve without fn and several SubSaveAt"),
@@ -317,6 +321,13 @@ def _refuse(terms: Any, solver: Any, event: Any, saveat: Any, max_steps: Any) ->
     ):
         if fault:
             raise _refused(why)
+
+
+def _is_diagonal(solver: Any) -> bool:
+    while isinstance(solver, dfx.AbstractWrappedSolver):
+        solver = solver.solver
+    mass = getattr(solver, "mass", None)
+    return mass is None or getattr(mass, "ndim", None) == 1
 
 
 def _refused(why: str) -> DeclarationError:

@@ -16,6 +16,7 @@ from jax.scipy.linalg import lu_factor, lu_solve
 from jaxtyping import Array, Bool, Float
 
 from sciml.dsl import DeclarationError, Equation, Model, SolveError
+from sciml.dsl.codegen.mass import MassMatrix
 
 from ._results import is_traced
 
@@ -39,6 +40,9 @@ def consistent(
     model: Model, t0: Any, y0: Float[Array, " state"], *, throw: bool = True
 ) -> Float[Array, " state"]:
     """The state that keeps the differential unknowns of `y0` and obeys the algebraic equations.
+
+    Where these unknowns stand in the equations with the rates of others, as in ``D(x) - D(z)``, the
+    combination is kept, ``x - z``, and both may move.
 
     These are solved for the algebraic unknowns by Newton's method, damped, from what `y0` holds of
     them: that is a guess, and has no gradient. Derivatives by the rest of `y0`, by parameters and
@@ -65,8 +69,7 @@ def consistent(
     y, good = _solved(model, jnp.asarray(t0, y0.dtype), y0)
     if throw and not is_traced(y, good) and not bool(good):
         raise SolveError(_failure(model, t0, np.asarray(y0), np.asarray(y)))
-    places = _places(model)
-    return y.at[places].set(jnp.where(good, y[places], jnp.nan))
+    return jnp.where(good, y, y.at[_places(model)].set(jnp.nan))
 
 
 def refuse_explicit(model: Model, solver: Any) -> None:
@@ -102,12 +105,12 @@ def _solved(model: Model, t0: Array, y0: Array) -> tuple[Float[Array, " state"],
     places, program = _places(model), model.program
 
     def residual(z: Array, given: Any) -> Array:
-        time, fixed, (constants, networks) = given
-        return program.rhs(time, fixed.at[places].set(z), constants, networks)[places]
+        time, fixed, mass, (constants, networks) = given
+        return program.rhs(time, moved(mass, fixed, places, z), constants, networks)[places]
 
-    given = (t0, y0, model.constants())
-    held = jax.lax.stop_gradient((t0, y0, eqx.filter(given[2], eqx.is_array)))
-    held = (*held[:2], eqx.combine(held[2], given[2]))
+    given = (t0, y0, model.mass, model.constants())
+    held = jax.lax.stop_gradient((*given[:3], eqx.filter(given[3], eqx.is_array)))
+    held = (*held[:3], eqx.combine(held[3], given[3]))
     z, good = newton(lambda z: residual(z, held), held[1][places])
     # two steps more, to the last digits; and the derivatives of the implicit function
     eps = float(jnp.finfo(y0.dtype).eps)
@@ -115,7 +118,15 @@ def _solved(model: Model, t0: Array, y0: Array) -> tuple[Float[Array, " state"],
         residual, optx.Newton(rtol=eps, atol=eps * eps), z, given, max_steps=2, throw=False
     ).value
     good &= jnp.all(jnp.isfinite(last))
-    return y0.at[places].set(jnp.where(good, last, z)), good
+    return moved(given[2], y0, places, jnp.where(good, last, z)), good
+
+
+def moved(mass: Any, y: Array, places: np.ndarray, z: Array) -> Array:
+    """The state with `z` at the places of algebraic equations: ``M y`` stays as it is."""
+    changed = y.at[places].set(z)
+    if not isinstance(mass, MassMatrix):
+        return changed
+    return changed - mass.beside(changed - y)
 
 
 def newton(
@@ -167,7 +178,8 @@ def _failure(model: Model, t0: Any, guess: np.ndarray, y: np.ndarray) -> str:
     names = [s.name for s in pieces for _ in range(s.size)]
 
     def residual(z: Array) -> Array:
-        return model.vector_field(t0, jnp.asarray(y).at[places].set(z))[places]
+        state = moved(model.mass, jnp.asarray(y), places, z)
+        return model.vector_field(t0, state)[places]
 
     z = jnp.asarray(y[places])
     left, matrix = np.asarray(residual(z)), np.asarray(jax.jacfwd(residual)(z))
@@ -199,8 +211,13 @@ def fold(model: Model, t: Any, y: np.ndarray, sizes: np.ndarray) -> str | None:
         return None
     places = _places(model)
     names = [s.name for s in model.states for _ in range(s.size)]
-    state = jnp.asarray(y)
-    matrix = np.asarray(jax.jacfwd(lambda y: model.vector_field(t, y)[places])(state)) * sizes
+    state, mass = jnp.asarray(y), model.mass
+
+    def residual(y: Array) -> Array:
+        return model.vector_field(t, moved(mass, state, places, y[places]) + free * (y - state))
+
+    free = jnp.asarray(1.0 - np.array(model.program.algebraic), state.dtype)
+    matrix = np.asarray(jax.jacfwd(lambda y: residual(y)[places])(state)) * sizes
     scale = np.max(np.abs(matrix), axis=1, keepdims=True)
     if not np.all(np.isfinite(matrix)) or np.any(scale == 0):
         return None

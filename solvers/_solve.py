@@ -22,6 +22,7 @@ from ._choose import (
     is_split,
     method_of,
     refuse_backsolve,
+    with_mass_of,
     with_tolerances_of,
 )
 from ._gauss_adjoint import GaussAdjoint
@@ -258,6 +259,7 @@ def integrate(
     else:
         terms, args = terms_and_args(model, driver)
     start = model.state() if y0 is None else y0
+    solver = with_mass_of(solver, model)
     if dt0 is None and isinstance(controller, dfx.PIDController) and is_ours(solver):
         dt0 = first_stiff_step(terms, t0, t1, start, args, controller, model.mass)
     return diffeqsolve(

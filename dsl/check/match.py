@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import sympy
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
+from scipy.sparse.csgraph import connected_components, maximum_bipartite_matching
 from sympy.core.function import AppliedUndef
 
 from .._equations import Equation
@@ -98,6 +98,7 @@ def match(system: System) -> Match:
     coupled, algebraic = _single(system, result)
     _match_coupled(result, coupled)
     _match_algebraic(system, result, algebraic)
+    _close_coupled(system, result, coupled)
     solved = {*definitions, *result.implicit.values()}
     for unknown in survey.functions:
         if unknown not in solved and result.top(unknown) not in result.owner:
@@ -187,6 +188,39 @@ def _match_coupled(result: Match, coupled: list[int]) -> None:
             result.surplus.append(i)
         else:
             result.owner[top] = i
+
+
+def _close_coupled(system: System, result: Match, coupled: list[int]) -> None:
+    """Constraints on unknowns of which the equations give combinations of rates alone.
+
+    ``D(x) + D(y) = 1`` leaves a combination of x and y open, which ``0 = x - 2*y`` fixes.
+    """
+    joint = _groups([result.tops[i] for i in coupled])
+    rows = [i for i, unknown in result.implicit.items() if unknown is None]
+    columns = [top for top in joint if top not in result.owner]
+    if not rows or not columns:
+        return
+    held = [
+        {joint[top] for u in _reached(system, result, system.survey.mentions[i])
+         if (top := result.top(u)) in joint}
+        for i in rows
+    ]  # fmt: skip
+    matched = _maximum([[c for c in columns if joint[c] in groups] for groups in held], columns)
+    for i, top in zip(rows, matched, strict=True):
+        if top is not None:
+            result.owner[top] = i
+            del result.implicit[i]
+
+
+def _groups(tops: list[list[Top]]) -> dict[Top, int]:
+    """A number for each derivative: the same for those that equations join."""
+    place = {top: j for j, top in enumerate(dict.fromkeys(h for row in tops for h in row))}
+    pairs = [(place[row[0]], place[h]) for row in tops for h in row]
+    if not pairs:
+        return {}
+    links = csr_array((np.ones(len(pairs)), tuple(np.array(pairs, int).T)), shape=(len(place),) * 2)
+    _, label = connected_components(links, directed=False)
+    return {top: int(label[j]) for top, j in place.items()}
 
 
 def _match_algebraic(system: System, result: Match, algebraic: list[int]) -> None:

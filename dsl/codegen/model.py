@@ -17,6 +17,7 @@ from .._errors import DeclarationError
 from .._neural import as_dtype
 from .._show import aligned, name_of, number, table_html, table_text, text
 from .._system import System
+from .mass import MassMatrix, mass_matrix, mass_pattern
 from .pattern import Pattern, program_pattern
 from .program import Program, State
 
@@ -48,13 +49,20 @@ class Model(eqx.Module):
         return self.program.rhs(jnp.asarray(t, y.dtype), y, constants, networks)
 
     @property
-    def mass(self) -> Float[Array, " state"] | None:
-        """The diagonal of the mass matrix M in ``M dy/dt = vector_field``.
+    def mass(self) -> Float[Array, " state"] | MassMatrix | None:
+        """The mass matrix M in ``M dy/dt = vector_field``: its diagonal, if it has no more.
 
-        1 for rates and 0 for algebraic equations; None where there are none of these.
+        1 for rates and 0 for algebraic equations; None where there are none of these. All of it,
+        where equations hold rates in combinations that they do not give apart.
         """
-        algebraic = self.program.algebraic
-        return jnp.asarray(1.0 - np.array(algebraic), self.dtype) if any(algebraic) else None
+        program = self.program
+        if not any(program.algebraic):
+            return None
+        diagonal = jnp.asarray(1.0 - np.array(program.algebraic), self.dtype)
+        if not program.couplings:
+            return diagonal
+        beside = self._evaluate(0.0, jnp.zeros_like(diagonal), [*program.couplings.values()])
+        return mass_matrix(program, diagonal, beside)
 
     def diffusion(
         self, t: Any, y: Float[Array, " state"], args: Any = None
@@ -91,6 +99,11 @@ class Model(eqx.Module):
         Parameters and networks may have any value.
         """
         return program_pattern(self.program, self.constants(), self.dtype)
+
+    @property
+    def mass_pattern(self) -> Pattern:
+        """Where the mass matrix can have entries beside its diagonal."""
+        return mass_pattern(self.program)
 
     def state(self) -> Float[Array, " state"]:
         """The initial state: `initial`, and the system's expressions of parameters."""

@@ -62,6 +62,10 @@ class Pattern:
         diagonal = scipy.sparse.eye_array(self.shape[0], dtype=bool, format="csr")
         return Pattern.of(self.to_scipy() + diagonal)
 
+    def with_places_of(self, other: Pattern) -> Pattern:
+        """The places of both."""
+        return Pattern.of(self.to_scipy() + other.to_scipy()) if other.size else self
+
     def plot(self, ax: Any = None) -> Any:
         """Draws the non-zeros; returns the axes.
 

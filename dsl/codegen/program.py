@@ -16,10 +16,12 @@ import sympy
 from .._arrays import constant
 from .._derivative import cotangent, derivative, tangent
 from .._drivers import brownian
+from .._errors import DeclarationError
 from .._neural import MissingPath, call_each, call_module, neural
 from .._nodes import Matmul, shape_of
 from .._noise import find_noise, white
-from .._show import name_of
+from .._open import open_parts, open_rates, state_below
+from .._show import name_of, text
 from .._symbols import t
 from .._system import System
 from .build import Builder
@@ -104,7 +106,8 @@ class Program:
     `system` is the simplified system; `states` say where each unknown lies in the state vector;
     `rhs` is the generated vector field. `algebraic` says of each element of the state whether its
     row there is a residual that must be zero, and `residuals` holds by the name of each such piece
-    its equation ``0 = residual``.
+    its equation ``0 = residual``. `couplings` holds the entries of the mass matrix beside its
+    diagonal, by the names of two pieces: the rate of the first stands with that of the second.
     """
 
     def __init__(self, declared: System, system: System) -> None:
@@ -126,22 +129,31 @@ class Program:
         }
         if declared.survey.has_arrays:
             self.definitions = {k: _in_shape_of(k, v) for k, v in self.definitions.items()}
-        highest = {
-            e.lhs.expr: e.lhs for e in system.equations if isinstance(e.lhs, sympy.Derivative)
-        }
+        given = {e.lhs: e.rhs for e in system.equations if isinstance(e.lhs, sympy.Derivative)}
+        still_open = open_rates(system)
         self.residuals = {
-            name_of(unknown): equation
-            for unknown, equation in zip(
-                system.survey.algebraic, system.equations[len(highest) :], strict=True
+            name_of(state): equation
+            for state, equation in zip(
+                [*still_open, *system.survey.algebraic], system.equations[len(given) :], strict=True
             )
         }
         self.algebraic = tuple(s.name in self.residuals for s in self.states for _ in range(s.size))
-        self.rates = [
-            _in_shape_of(s.symbol, self.residuals[s.name].rhs)
-            if s.name in self.residuals
-            else _next_rate(s.symbol, highest)
-            for s in self.states
-        ]
+        self.open = tuple(still_open.values())
+        self.coupled = {top: e for top, e in given.items() if self.open and e.has(*self.open)}
+        split = {top: open_parts(e, self.open) for top, e in self.coupled.items()}
+        self.rates = []
+        for s in self.states:
+            rate = _next_rate(s.symbol, system.survey.highest)
+            if s.name in self.residuals:
+                rate = _in_shape_of(s.symbol, self.residuals[s.name].rhs)
+            elif rate in split:
+                rate = _in_shape_of(s.symbol, split[rate][1])
+            self.rates.append(rate)
+        self.couplings = {
+            (name_of(state_below(top)), name_of(state_below(other))): -coefficient
+            for top, (parts, _) in split.items()
+            for other, coefficient in parts.items()
+        }
         self.paths = {name_of(x): neural(name_of(x), MissingPath(x.shape), trainable=False)
                       for x in system.survey.controls}  # fmt: skip
         for x in system.survey.controls:
@@ -184,7 +196,8 @@ class Program:
         diffusion = None if self.diffusion is None else self.diffusion.key
         one_each = self.noise is not None and self.noise.one_each
         noise = diffusion, one_each, self.declared.calculus, tuple(self.paths)
-        algebraic = self.algebraic
+        beside = tuple(self.couplings), self.observe(self.couplings.values()).key
+        algebraic = self.algebraic, beside
         rest = initial, observed, parameters, self.trainable
         return self.rhs.key, algebraic, noise, states, *rest
 
@@ -204,10 +217,29 @@ class Program:
     def observe(self, expressions: Iterable[Any]) -> Function:
         """The function that computes expressions of declared symbols; made once for each."""
         key = tuple(expressions)
+        if self.coupled:
+            key = tuple(map(self._without_open, key))
         if key not in self._functions:
             doc = "Observed quantities."
             self._functions[key] = self.function("observed", doc, key, state=False)
         return self._functions[key]
+
+    def _without_open(self, expression: Any) -> Any:
+        """The same without open rates, which cancel in the combinations that equations give."""
+        expression = expression.xreplace(self.coupled)
+        if not expression.has(*self.open):
+            return expression
+        parts, rest = open_parts(sympy.expand(expression), self.open)
+        left = [text(rate) for rate, coefficient in parts.items() if sympy.simplify(coefficient)]
+        if left:
+            known = ", ".join(
+                text(top - e + open_parts(e, self.open)[1]) for top, e in self.coupled.items()
+            )
+            raise DeclarationError(
+                f"no equation gives {', '.join(left)} alone: of the derivatives there, the system "
+                f"has {known}"
+            )
+        return rest
 
     @property
     def noise_size(self) -> int:
@@ -310,8 +342,9 @@ def _next_rate(symbol: Any, highest: dict[Any, sympy.Derivative]) -> Any:
     """The rate of a state: the next one, or the highest derivative."""
     unknown = symbol.expr if isinstance(symbol, sympy.Derivative) else symbol
     order = 1 + (symbol.derivative_count if isinstance(symbol, sympy.Derivative) else 0)
-    top = highest[unknown]
-    return top if top.derivative_count == order else sympy.Derivative(unknown, (t, order))
+    top = highest.get(unknown)  # none, of what is algebraic
+    known = top is not None and top.derivative_count == order
+    return top if known else sympy.Derivative(unknown, (t, order))
 
 
 def _label(symbol: Any) -> str:

@@ -23,6 +23,9 @@ def simplify(system: System) -> System:
 
     Algebraic equations follow as ``0 = right - left``, one for each unknown without a rate.
 
+    Where the equations hold fewer combinations of highest derivatives than derivatives, they are
+    ``D(x) = ... + c * D(y)`` with constants c, and D(y) has no equation, but an algebraic one.
+
     Explicit algebraic equations ``z = ...`` move to `observed`; equations that are linear in the
     highest derivatives are solved for them, in blocks. Every equation keeps its origin.
 

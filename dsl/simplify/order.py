@@ -11,22 +11,25 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, maximum_bipartite_matching
 from sympy.core.function import AppliedUndef
 
-from .._arrays import constant, index
 from .._equations import Equation
 from .._errors import Fault, ModelError
-from .._nodes import Matmul, SolveLinear, SolveMatrix, shape_of
+from .._nodes import shape_of
 from .._show import text
 from .._system import System
+from .blocks import DependentError, NotLinearError, solve_block
+from .coupled import couple, settled
 from .linear import linear_parts
 
-_CRAMER = 3  # blocks up to this size are solved in closed form, larger ones by LU at run time
+_Held = tuple[Equation, list[Any]]  # an equation, and the highest derivatives in it
 
 
 def solve_for_highest(system: System) -> System:
     """Rewrites the equations as ``D(x, n) = ...``, one for each unknown, in the unknowns' order.
 
     A right-hand side may still name highest derivatives of other equations, never in a circle.
-    Equations without a highest derivative follow, as they are.
+    Equations without a highest derivative follow, as they are. Where the equations hold fewer
+    combinations of derivatives than derivatives, some of these have no equation, and stand in
+    others with constant coefficients; the algebraic equations that are left follow as well.
     """
     system = _substitute_definitions(system)
     survey = system.survey
@@ -50,9 +53,16 @@ def solve_for_highest(system: System) -> System:
                 continue
         rest.append((equation, tops))
     open_tops = [h for h in highest if h not in solved]
+    still_open: list[Any] = []
     if rest or open_tops:
-        solved.update(_solve_blocks(system, rest, open_tops))
-    equations = [*(solved[h] for h in highest), *algebraic]
+        found, residuals = _solve_blocks(system, rest, open_tops, algebraic)
+        solved.update(found)
+        algebraic.extend(residuals)
+        still_open = [top for top in highest if top not in solved]
+    if still_open:
+        coupled = {top: e for top, e in solved.items() if e.rhs.has(*still_open)}
+        system = settled(system, coupled, still_open)
+    equations = [*(solved[h] for h in highest if h in solved), *algebraic]
     if all(new is old for new, old in zip(equations, system.equations, strict=True)):
         return system
     return system.replace(equations=equations)
@@ -78,125 +88,96 @@ def _substitute_definitions(system: System) -> System:
     return system.replace(equations=equations)
 
 
-def _solve_blocks(system: System, rest: list, tops: list) -> dict[sympy.Expr, Equation]:
-    """Matching of equations to derivatives, then one linear solve for each strong component."""
-    column = {top: j for j, top in enumerate(tops)}
-    pairs = [(i, column[h]) for i, (_, found) in enumerate(rest) for h in found if h in column]
-    rows, columns = np.array(pairs, int).reshape(-1, 2).T
-    incidence = csr_array((np.ones(len(pairs)), (rows, columns)), shape=(len(rest), len(tops)))
-    match = maximum_bipartite_matching(incidence, perm_type="column")
-    if len(rest) != len(tops) or np.any(match < 0):
-        raise ModelError([_unsolvable(rest[i][0]) for i in np.flatnonzero(match < 0)], system.name)
-    owner = {int(j): i for i, j in enumerate(match)}
-    links = csr_array(
-        (np.ones(len(pairs)), (rows, [owner[int(j)] for j in columns])), shape=incidence.shape
-    )
-    count, label = connected_components(links, connection="strong")
-    solved, faults = {}, []
-    for block in range(count):
-        members = np.flatnonzero(label == block)
+def _solve_blocks(
+    system: System, rest: list[_Held], tops: list[Any], algebraic: list[Equation]
+) -> tuple[dict[Any, Equation], list[Equation]]:
+    """Matching of equations to derivatives, then one linear solve for each strong component.
+
+    Components whose equations are dependent, and what holds derivatives that no equation is
+    matched to, are coupled; so is what holds derivatives of theirs. Returns what was solved, and
+    the algebraic equations that coupling leaves.
+    """
+    match, label = _components(system, rest, tops)
+    solved: dict[Any, Equation] = {}
+    singular: list[int] = []
+    faults = []
+    blocks: dict[int, list[int]] = {}
+    for i, block in enumerate(label):
+        blocks.setdefault(block, []).append(i)
+    for members in blocks.values():
         equations = [rest[i][0] for i in members]
-        unknowns = [tops[match[i]] for i in members]
+        unknowns = [match[i] for i in members]
         try:
-            solutions = _solve_block(equations, unknowns)
-        except _NotLinearError as error:
+            solutions = solve_block(equations, unknowns)
+        except NotLinearError as error:
             faults.append(_nonlinear(equations[error.args[0]], error.args[1]))
             continue
-        except _DependentError:
-            faults.append(_dependent(equations, unknowns))
+        except DependentError:
+            singular.extend(members)
             continue
         for equation, unknown, solution in zip(equations, unknowns, solutions, strict=True):
             solved[unknown] = equation.replace(lhs=unknown, rhs=solution)
     if faults:
         raise ModelError(faults, system.name)
-    return solved
+    residuals: list[Equation] = []
+    for members in _coupled_groups(rest, match, singular, {*tops} - {*match}):
+        held = [top for top in tops if any(top in rest[i][1] for i in members)]
+        held = [top for top in held if top not in match or match.index(top) in members]
+        group = [rest[i][0] for i in members]
+        _refuse(system, group, held)
+        given, left = couple(system, group, held, algebraic)
+        solved = {top: e for top, e in solved.items() if top not in held} | given
+        residuals.extend(left)
+    return solved, residuals
 
 
-class _NotLinearError(Exception):
-    """Equation number, and the derivative it is not linear in."""
+def _components(system: System, rest: list[_Held], tops: list[Any]) -> tuple[list[Any], list[int]]:
+    """For each equation the derivative that it is matched to, and its strong component."""
+    column = {top: j for j, top in enumerate(tops)}
+    pairs = sorted((i, column[h]) for i, (_, held) in enumerate(rest) for h in held if h in column)
+    rows, columns = np.array(pairs, int).reshape(-1, 2).T
+    incidence = csr_array((np.ones(len(pairs)), (rows, columns)), shape=(len(rest), len(tops)))
+    match = maximum_bipartite_matching(incidence, perm_type="column")
+    if np.any(match < 0):
+        raise ModelError([_unsolvable(rest[i][0]) for i in np.flatnonzero(match < 0)], system.name)
+    owner = {int(j): i for i, j in enumerate(match)}
+    owners = [owner.get(int(j), int(i)) for i, j in pairs]  # one that has none links to nothing
+    links = csr_array((np.ones(len(pairs)), (rows, owners)), shape=(len(rest), len(rest)))
+    _, label = connected_components(links, connection="strong")
+    return [tops[j] for j in match], label.tolist()
 
 
-class _DependentError(Exception):
-    """The equations of a block say the same about its derivatives."""
+def _coupled_groups(
+    rest: list[_Held], match: list[Any], singular: list[int], unmatched: set[Any]
+) -> list[list[int]]:
+    """Singular components, and all that hold derivatives of theirs, in groups that share none."""
+    members = set(singular)
+    tainted = unmatched | {match[i] for i in singular}
+    while more := {i for i, (_, held) in enumerate(rest) if i not in members and tainted & {*held}}:
+        members |= more
+        tainted |= {match[i] for i in more}
+    groups: list[tuple[list[int], set[Any]]] = []
+    for i in sorted(members):
+        joined, own = [i], tainted & {*rest[i][1]}
+        for other in [group for group in groups if group[1] & own]:
+            groups.remove(other)
+            joined, own = [*other[0], *joined], other[1] | own
+        groups.append((joined, own))
+    return [sorted(group) for group, _ in groups]
 
 
-def _solve_block(equations: list[Equation], tops: list[Any]) -> list[Any]:
-    if len(tops) == 1 and shape_of(tops[0]):
-        contracted = _solve_contraction(equations[0], tops[0])
-        if contracted is not None:
-            return [contracted]
-    if len({shape_of(top) for top in tops}) > 1:
-        raise _NotLinearError(0, tops[0])
-    matrix, right = [], []
-    for i, equation in enumerate(equations):
-        parts = linear_parts(equation.lhs - equation.rhs, tops)
-        if parts is None:
-            raise _NotLinearError(i, tops[0])
-        coefficients, rest = parts
-        matrix.append([coefficients.get(top, sympy.S.Zero) for top in tops])
-        right.append(-rest)
-    if len(tops) == 1:
-        if matrix[0][0].is_zero:
-            raise _NotLinearError(0, tops[0])
-        return [right[0] / matrix[0][0]]
-    if len(tops) <= _CRAMER:
-        return _cramer(matrix, right)
-    numeric = all(entry.is_Number for row in matrix for entry in row)
-    if numeric and np.linalg.matrix_rank(np.array(matrix, float)) < len(tops):
-        raise _DependentError
-    solution = SolveLinear(*(entry for row in matrix for entry in row), *right)
-    return [solution[i] for i in range(len(tops))]
-
-
-def _cramer(matrix: list[list], right: list) -> list[Any]:
-    size = len(right)
-    whole: Any = sympy.Matrix(matrix)
-    determinant: Any = whole.det(method="berkowitz")
-    if sympy.expand(determinant).is_zero:
-        raise _DependentError
-    solutions = []
-    for j in range(size):
-        replaced = whole.copy()
-        for i in range(size):
-            replaced[i, j] = right[i]
-        solutions.append(replaced.det(method="berkowitz") / determinant)
-    return solutions
-
-
-def _solve_contraction(equation: Equation, top: Any) -> Any:
-    """``M @ (c D(x)) + k D(x) + ... = 0`` for D(x); None if the equation is not of this form."""
-    shape: Any = shape_of(top)
-    terms: Any = sympy.Add.make_args(sympy.expand_mul(equation.lhs - equation.rhs))
-    if not any(product.has(top) for term in terms for product in term.atoms(Matmul)):
-        return None
-    matrices, rest = [], []
-    for term in terms:
-        if not term.has(top):
-            rest.append(term)
-            continue
-        products: Any = [f for f in sympy.Mul.make_args(term) if isinstance(f, Matmul)]
-        if products:
-            (left, inner), factor = products[0].args, term / products[0]
-        else:
-            left, inner, factor = constant(np.eye(shape[0])), term, sympy.S.One
-        parts = linear_parts(inner, [top])
-        if parts is None or left.has(top) or factor.has(top):
-            return None
-        coefficient, remainder = parts[0][top], parts[1]
-        if remainder != 0:
-            rest.append(
-                factor * (Matmul(left, _in_shape(remainder, shape)) if products else remainder)
-            )
-        vectors = [e for e in (factor, coefficient) if shape_of(e)]
-        if len(shape_of(left)) != 2 or (vectors and len(shape) > 1):
-            return None
-        rows = index(factor, (slice(None), None)) if shape_of(factor) else factor
-        matrices.append(rows * left * coefficient)  # scales rows, then columns
-    return SolveMatrix(sympy.Add(*matrices), _in_shape(-sympy.Add(*rest), shape))
-
-
-def _in_shape(expression: Any, shape: tuple[int, ...]) -> Any:
-    return expression if shape_of(expression) == shape else expression + constant(np.zeros(shape))
+def _refuse(system: System, equations: list[Equation], tops: list[Any]) -> None:
+    """Raises `ModelError` for what cannot be coupled: nonlinear, of several shapes, with noise."""
+    mixed = len({shape_of(top) for top in tops}) > 1
+    faults = [
+        _nonlinear(e, tops[0])
+        for e in equations
+        if mixed or linear_parts(e.lhs - e.rhs, tops) is None
+    ]
+    if not faults and system.survey.noises:
+        faults = [_beside_noise(e) for e in equations[:1]]
+    if faults:
+        raise ModelError(faults, system.name)
 
 
 def _nonlinear(equation: Equation, top: sympy.Expr) -> Fault:
@@ -211,22 +192,20 @@ def _nonlinear(equation: Equation, top: sympy.Expr) -> Fault:
             "the derivative stands inside a power, a function or a network",
             "its coefficient is zero",
         ],
-        cure=f"solve it by hand, and write Eq({text(top)}, ...)",
+        cure=f"solve it by hand, and write Eq({text(top)}, ...); or give it a name, an unknown z: "
+        f"Eq({text(top)}, z), and z in its place here, with a guess in initial",
     )
 
 
-def _dependent(equations: list[Equation], tops: list[Any]) -> Fault:
-    first, *others = equations
-    names = " and ".join(filter(None, (", ".join(map(text, tops[:-1])), text(tops[-1]))))
+def _beside_noise(equation: Equation) -> Fault:
     return Fault(
-        f"These equations do not determine {names} apart from each other.",
-        equation=str(first),
-        where=str(first.origin),
-        culprit="; ".join(str(e) for e in others),
-        expected=f"as many independent equations as there are highest derivatives, {len(tops)}",
-        received="equations in which the same combination of them stands",
-        causes=["one follows from the others", "they are constraints in disguise"],
-        cure="replace one of them by what is missing, or by an algebraic definition",
+        "This equation, with others, leaves derivatives open, beside equations with noise.",
+        equation=str(equation),
+        where=str(equation.origin),
+        expected="as many independent equations as there are derivatives in them, where there are "
+        "Brownian motions",
+        received="equations in which the same combination of derivatives stands",
+        cure="solve by hand for fewer unknowns, with a rate each",
     )
 
 

@@ -7,11 +7,8 @@ from ._diagonal import Diagonal as Diagonal
 from ._klu import KLU as KLU
 from ._krylov import Krylov as Krylov
 from ._lineax import StructuredSolver as StructuredSolver
+from ._mass import shifted as shifted
 from ._sparse import SparseLU as SparseLU
-from ._structure import (
-    AbstractStructure as AbstractStructure,
-    linear_solve as linear_solve,
-    shifted as shifted,
-)
+from ._structure import AbstractStructure as AbstractStructure, linear_solve as linear_solve
 from ._transposed import Transposed as Transposed, transposed as transposed
 from ._unrolled import Unrolled as Unrolled

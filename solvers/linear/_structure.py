@@ -56,15 +56,6 @@ def full_jacobian(f: Callable[[Array], Array], y: Array) -> Array:
     return jax.vmap(product, out_axes=1)(jnp.eye(y.size, dtype=y.dtype))
 
 
-def shifted(
-    structure: AbstractStructure, matrix: Any, scale: Any, mass: Array | None = None
-) -> Any:
-    """``scale M - A``, where `mass` is the diagonal of M; the identity, if none is given."""
-    if mass is None:
-        mass = jnp.ones(structure.size, jnp.result_type(scale))
-    return jax.tree.map(lambda m, a: scale * m - a, structure.diagonal(mass), matrix)
-
-
 def linear_solve(structure: AbstractStructure, matrix: Any, factors: Any, b: Array) -> Array:
     """The solution of ``A x = b`` from the factors of `A`, differentiated as one linear solve.
 

@@ -30,8 +30,8 @@ class Transposed(AbstractStructure):
         return self.structure.size
 
     @property
-    def in_scalars(self) -> bool:  # type: ignore[override]
-        return self.structure.in_scalars
+    def in_one_kernel(self) -> bool:  # type: ignore[override]
+        return self.structure.in_one_kernel
 
     def jacobian(self, f: Callable[[Array], Array], y: Array) -> Any:
         _, pull = jax.vjp(f, y)

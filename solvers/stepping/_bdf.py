@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ..linear._structure import AbstractStructure, linear_solve, shifted
+from ..linear._mass import Mass, rates, shifted, weighed
+from ..linear._structure import AbstractStructure, linear_solve
 from ._common import (
     ATOL,
     RTOL,
@@ -97,8 +98,7 @@ class BDF(dfx.AbstractAdaptiveSolver):
 
     Arguments
       structure: of the Jacobian; dense, if not given. `sciml.solve` finds it from the equations.
-      mass: the diagonal of a constant mass matrix, zero for algebraic equations; the identity, if
-        not given.
+      mass: as for `Rodas5P`.
       rtol, atol: those of the controller; 1e-6 and 1e-8, if not given.
 
     >>> import diffrax as dfx, jax.numpy as jnp, sciml as sm
@@ -114,7 +114,7 @@ class BDF(dfx.AbstractAdaptiveSolver):
     """
 
     structure: AbstractStructure | None = eqx.field(static=True, default=None)
-    mass: Array | None = None
+    mass: Mass = None
     rtol: float | None = eqx.field(static=True, default=None)
     atol: float | None = eqx.field(static=True, default=None)
 
@@ -169,8 +169,7 @@ def _begun(
     setting: BDF, f: Callable[[Any, Array], Array], t0: Any, y: Array, none: Any
 ) -> BDFState:
     """The state before the first step: of order 1, scaled to a step of 1, without factors."""
-    rate = f(t0, y)
-    rate = rate if setting.mass is None else rate * setting.mass
+    rate = rates(setting.mass, f(t0, y))
     differences = jnp.zeros((_MOST + 3, y.size), y.dtype).at[0].set(y).at[1].set(rate)
     one, zero = jnp.ones((), jnp.int32), jnp.zeros((), y.dtype)
     time = jnp.ones_like(jnp.asarray(t0))
@@ -243,11 +242,8 @@ def _corrected(
     these fail with new ones. Returns whether it converged, too, and what is to be kept.
     """
 
-    def weighed(x: Array) -> Array:
-        return x if setting.mass is None else setting.mass * x
-
     def residual(change: Array) -> Array:
-        return f(t1, guess + change) - weighed(psi + change) / c
+        return f(t1, guess + change) - weighed(setting.mass, psi + change) / c
 
     def made(change: Array) -> Any:
         jacobian = structure.jacobian(lambda z: f(t1, guess + z), change)

@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Array
 
 from ..linear._dense import Dense
-from ..linear._structure import AbstractStructure, shifted
+from ..linear._mass import Mass, embedded, weighed
+from ..linear._structure import AbstractStructure
 from ._common import blank
 
 NODES = np.array([(4 - np.sqrt(6)) / 10, (4 + np.sqrt(6)) / 10, 1.0])
@@ -44,13 +45,17 @@ class Setting(eqx.Module):
     """What does not change from step to step."""
 
     structure: AbstractStructure = eqx.field(static=True)
-    mass: Array | None
+    mass: Mass
     rtol: float
     atol: float
 
     def weighed(self, x: Array) -> Array:
         """The mass matrix times a vector, or times several."""
-        return x if self.mass is None else jnp.broadcast_to(self.mass, x.shape) * x
+        return weighed(self.mass, x) if x.ndim == 1 else jax.vmap(self.weighed)(x)
+
+    def replaced(self, mass: Mass) -> Setting:
+        """The same with another mass matrix."""
+        return Setting(self.structure, mass, self.rtol, self.atol)
 
     def norm(self, z: Array, y: Array) -> Array:
         """The root mean square of increments in units of the tolerance."""
@@ -84,11 +89,16 @@ def nothing_kept(setting: Setting, f: Callable, t: Array, y: Array) -> Kept:
 def _factors(setting: Setting, jacobian: Any, h: Array) -> tuple[Any, Any]:
     """The factors of the real and of the complex system of the simplified Newton iteration."""
     structure, kind = setting.structure, _complex_of(h.dtype)
-    mass = jnp.ones(structure.size, h.dtype) if setting.mass is None else setting.mass
-    real = structure.factor(shifted(structure, jacobian, REAL / h, mass))
-    jacobian, mass = jax.tree.map(lambda leaf: leaf.astype(kind), (jacobian, mass))
-    shift = jnp.asarray(COMPLEX, kind) / h.astype(kind)
-    return real, structure.factor(shifted(structure, jacobian, shift, mass))
+    mass = embedded(structure, setting.mass, h.dtype)
+
+    def factored(scale: Array) -> Any:
+        return structure.factor(
+            jax.tree.map(
+                lambda m, a: scale * m.astype(scale.dtype) - a.astype(scale.dtype), mass, jacobian
+            )
+        )
+
+    return factored(REAL / h), factored(jnp.asarray(COMPLEX, kind) / h.astype(kind))
 
 
 def _complex_of(dtype: Any) -> Any:
@@ -165,6 +175,7 @@ def stages(
     t: Array,
     h: Array,
     y: Array,
+    mass: Mass,
     *,
     setting: Setting,
     kept: Kept,
@@ -174,9 +185,10 @@ def stages(
 ) -> tuple[Array, Kept, Array]:
     """The increments of the stages, what to keep, and whether they were found (else zeros).
 
-    Arguments: `f`, rates of a vector, without variables of its surroundings; `start`, where to
-    begin; `fresh`, whether the kept Jacobian is no use; `refactor`, whether its factors are not. An
-    iteration that fails with an old Jacobian is begun again with a new one.
+    Arguments: `f`, rates of a vector, without variables of its surroundings; `mass`, that of the
+    setting, for derivatives; `start`, where to begin; `fresh`, whether the kept Jacobian is no use;
+    `refactor`, whether its factors are not. An iteration that fails with an old Jacobian is begun
+    again with a new one.
     """
     step = h.astype(y.dtype)
 
@@ -199,7 +211,9 @@ def stages(
         most = jnp.where(fresh, _MOST_ITERATIONS[1], _MOST_ITERATIONS[0])
         end = _newton(f, t, h, y, start=start, kept=kept, most=most, setting=setting)
         good = (end.rate < _KEEP) | (end.count <= 2)
-        kept = Kept(kept.jacobian, kept.real, kept.complex, kept.step, end.eta, good)
+        # What diverged says nothing of the next iteration, which it would let stop at once.
+        eta = jnp.where(end.done, end.eta, jnp.ones_like(end.eta))
+        kept = Kept(kept.jacobian, kept.real, kept.complex, kept.step, eta, good)
         last = end.done | fresh
         z = jnp.where(end.done, end.z, jnp.zeros_like(end.z))
         return jnp.asarray(True), refactor, kept, (z, end.done), last
@@ -214,9 +228,9 @@ def _stages_jvp(primals: tuple, tangents: tuple, *, setting: Setting, **others: 
     """The implicit function theorem: iterations are not differentiated."""
     z, kept, found = stages(*primals, setting=setting, **others)
     _, change = eqx.filter_jvp(
-        lambda f, t, h, y: residual(f, t, h, y, z, setting), primals, tangents
+        lambda f, t, h, y, mass: residual(f, t, h, y, z, setting.replaced(mass)), primals, tangents
     )
-    dz = _solve_stages(*primals, z=z, b=-change, kept=kept, setting=setting)
+    dz = _solve_stages(*primals[:4], z=z, b=-change, kept=kept, setting=setting)
     return (z, kept, found), (dz, jax.tree.map(lambda _: None, kept), None)
 
 

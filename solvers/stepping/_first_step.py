@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ..linear._mass import rates
+
 
 def is_ours(solver: Any) -> bool:
     """Whether a solver is one of the implicit steppers of this package."""
@@ -29,13 +31,12 @@ def first_stiff_step(
     def size(x: Array) -> Array:
         return controller.norm(x / scale)
 
-    rate = terms.vf(t0, y, args) if mass is None else mass * terms.vf(t0, y, args)
+    rate = rates(mass, terms.vf(t0, y, args))
     small = (size(y) < 1e-5) | (size(rate) < 1e-5)
     trial = jnp.where(small, 1e-6, 0.01 * size(y) / jnp.where(small, 1.0, size(rate)))
     trial = jnp.minimum(trial.astype(span.dtype), 1e-3 * span)
     ahead = y + trial.astype(y.dtype) * rate
-    later = terms.vf(t0 + trial, ahead, args)
-    later = later if mass is None else mass * later
+    later = rates(mass, terms.vf(t0 + trial, ahead, args))
     bend = size(later - rate) / trial.astype(y.dtype)
     most = jnp.maximum(size(rate), bend)
     step = jnp.where(most > 1e-15, jnp.sqrt(0.01 / jnp.where(most > 1e-15, most, 1.0)), jnp.inf)

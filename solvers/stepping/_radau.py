@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ..linear._mass import Mass
 from ..linear._structure import AbstractStructure
 from ._collocation import (
     COEFFICIENTS,
@@ -57,8 +58,7 @@ class Radau5(dfx.AbstractAdaptiveSolver):
 
     Arguments
       structure: of the Jacobian; dense, if not given. `sciml.solve` finds it from the equations.
-      mass: the diagonal of a constant mass matrix, zero for algebraic equations; the identity, if
-        not given.
+      mass: as for `Rodas5P`.
       rtol, atol: those of the controller, for the iteration: Diffrax does not tell a solver;
         1e-6 and 1e-8, if not given.
 
@@ -74,7 +74,7 @@ class Radau5(dfx.AbstractAdaptiveSolver):
     """
 
     structure: AbstractStructure | None = eqx.field(static=True, default=None)
-    mass: Array | None = None
+    mass: Mass = None
     rtol: float | None = eqx.field(static=True, default=None)
     atol: float | None = eqx.field(static=True, default=None)
 
@@ -118,14 +118,16 @@ class Radau5(dfx.AbstractAdaptiveSolver):
         # What the field closes over becomes a part of it, which `stages` can differentiate.
         f = eqx.filter_closure_convert(field_of(terms, args, unflat), t0, y)
         setting, first = self._setting(y), solver_state.first | made_jump
-        z, kept, found = stages(
-            f, t0, h, y, setting=setting, **_before(solver_state, first, h, setting)
-        )
+        before = _before(solver_state, first, h, setting)
+        z, kept, found = stages(f, t0, h, y, setting.mass, setting=_constant(setting), **before)
         rate = jax.lax.cond(first, lambda: f(t0, y), lambda: setting.weighed(solver_state.slope))
         step = h.astype(y.dtype)
         shrunk = first | (h < solver_state.step)
-        error = _error(*_constant((f, t0, y, z, rate, step, kept)), setting=setting, twice=shrunk)
-        error = jnp.where(found, error, jnp.inf)
+        parts, fixed = _constant(((f, t0, y, z, rate, step, kept), setting))
+        error = _error(*parts, setting=fixed, twice=shrunk)
+        # The second filtering takes a rate where the first error leads, which can be no number:
+        # from that a controller would make no shorter step, but none.
+        error = jnp.where(found & jnp.all(jnp.isfinite(error)), error, jnp.inf)
         slope = jnp.asarray(INVERSE[-1], y.dtype) @ z / step
         bump = _bump(
             f, t0, y, z, rate, step, kept, setting=setting, first=first, before=solver_state.slope
@@ -140,8 +142,8 @@ class Radau5(dfx.AbstractAdaptiveSolver):
     def _setting(self, y: Array) -> Setting:
         rtol = RTOL if self.rtol is None else self.rtol
         atol = ATOL if self.atol is None else self.atol
-        mass = self.mass if self.mass is None else jnp.asarray(self.mass, y.dtype)
-        return Setting(structure_of(self.structure, y.size), _constant(mass), rtol, atol)
+        mass = jax.tree.map(lambda m: jnp.asarray(m, y.dtype), self.mass)
+        return Setting(structure_of(self.structure, y.size), mass, rtol, atol)
 
 
 def _constant(tree: Any) -> Any:

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ..linear._structure import AbstractStructure, linear_solve, shifted
+from ..linear._mass import Mass, shifted, weighed
+from ..linear._structure import AbstractStructure, linear_solve
 from ._common import as_one_kernel, combined, field_of, flat, part_of_step, structure_of
 from ._tableaus import RODAS5P, ROSENBROCK23, RosenbrockTableau
 
@@ -49,7 +50,7 @@ class AbstractRosenbrock(dfx.AbstractAdaptiveSolver):
 
     tableau: eqx.AbstractClassVar[RosenbrockTableau]
     structure: eqx.AbstractVar[AbstractStructure | None]
-    mass: eqx.AbstractVar[Array | None]
+    mass: eqx.AbstractVar[Mass]
 
     term_structure: ClassVar = dfx.ODETerm
     interpolation_cls: ClassVar[Callable[..., dfx.AbstractLocalInterpolation]] = RosenbrockOutput
@@ -88,7 +89,7 @@ def _step(
     tableau: RosenbrockTableau,
     structure: AbstractStructure,
     f: Callable[[Any, Array], Array],
-    mass: Any,
+    mass: Mass,
     t0: Any,
     t1: Any,
     y: Array,
@@ -109,8 +110,7 @@ def _step(
 
     def stage(inner: Array, pulled: Array, c: Any, d: Any) -> tuple[Array, Array]:
         rate = f(t0 + jnp.asarray(c, t0.dtype) * (t1 - t0), y + inner)
-        pulled = pulled / step if mass is None else mass * (pulled / step)
-        right = rate + jnp.asarray(d, y.dtype) * step * drift + pulled
+        right = rate + jnp.asarray(d, y.dtype) * step * drift + weighed(mass, pulled / step)
         return linear_solve(structure, matrix, factors, right), rate
 
     first = f(t0, y) if known is None else jnp.where(made_jump, f(t0, y), known)
@@ -172,8 +172,8 @@ class Rodas5P(AbstractRosenbrock):
 
     Arguments
       structure: of the Jacobian; dense, if not given. `sciml.solve` finds it from the equations.
-      mass: the diagonal of a constant mass matrix, zero for algebraic equations; the identity, if
-        not given.
+      mass: a constant mass matrix M, ``M y' = f``, which may be singular: its diagonal, zero for
+        algebraic equations, or all of it; the identity, if not given.
 
     >>> import diffrax as dfx, jax.numpy as jnp, sciml as sm
     >>> term = dfx.ODETerm(lambda t, y, args: -1e6 * (y - jnp.cos(t)))
@@ -188,7 +188,7 @@ class Rodas5P(AbstractRosenbrock):
     """
 
     structure: AbstractStructure | None = eqx.field(static=True, default=None)
-    mass: Array | None = None
+    mass: Mass = None
     tableau: ClassVar[RosenbrockTableau] = RODAS5P
 
 
@@ -210,5 +210,5 @@ class Rosenbrock23(AbstractRosenbrock):
     """
 
     structure: AbstractStructure | None = eqx.field(static=True, default=None)
-    mass: Array | None = None
+    mass: Mass = None
     tableau: ClassVar[RosenbrockTableau] = ROSENBROCK23

@@ -119,6 +119,14 @@ SIMPLIFY = {
     "nonlinear_together": lambda: system(eq(2, D(x) * D(y), 1), eq(3, D(x) + D(y), x)),
     "circle": lambda: system(eq(2, D(x), z), eq(3, z, y), eq(4, y, 2 * z)),
     "constraint": lambda: system(eq(2, D(x), x), eq(3, x**2, 1)),
+    "combination_that_moves": lambda: system(eq(2, D(x) - x * D(y), 1), eq(3, x * D(y) - D(x), y)),
+    "constraint_on_a_combination": lambda: system(eq(2, D(x) - D(y), -x), eq(3, D(y) - D(x), y)),
+    "observed_rate_that_is_open": lambda: system(
+        eq(2, D(x) - D(y), -x), eq(3, D(y) - D(x), -y), observed={z: D(x) + D(y)}
+    ),
+    "combination_beside_noise": lambda: system(
+        eq(2, D(x) - D(y), -x), eq(3, D(y) - D(x), D(sm.brownian("W")) - y)
+    ),
 }
 
 CASES = {

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from sciml.dsl.codegen.pattern import Pattern
+from sciml.solvers.linear import linear_solve, shifted
 from sciml.solvers.linear._block_tridiagonal import BlockTridiagonal
-from sciml.solvers.linear._structure import linear_solve, shifted
 
 
 def banded(size: int, band: int, dtype: type = float, seed: int = 0) -> np.ndarray:
