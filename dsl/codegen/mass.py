@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Array, Float, Inexact
 
-from .pattern import Pattern
+from .pattern import Pattern, by_row
 from .program import Program, State
 
 
@@ -28,7 +28,7 @@ class MassMatrix(eqx.Module):
         """The entries beside the diagonal, times a vector."""
         # Sums over rows of equal length: a scatter would keep a step from being one kernel.
         terms = jnp.pad(self.entries.astype(x.dtype) * x[self.places.cols], (0, 1))
-        return jnp.sum(terms[_by_row(self.places)], axis=1)
+        return jnp.sum(terms[by_row(self.places.rows, self.places.shape[0])], axis=1)
 
     def apply(self, x: Inexact[Array, " state"]) -> Inexact[Array, " state"]:
         """The matrix times a vector."""
@@ -37,15 +37,6 @@ class MassMatrix(eqx.Module):
     def dense(self) -> Float[Array, "state state"]:
         """The matrix with all its zeros."""
         return jnp.diag(self.diagonal).at[self.places.rows, self.places.cols].add(self.entries)
-
-
-def _by_row(places: Pattern) -> np.ndarray:
-    """The places of the entries of each row, filled up with the number of all entries."""
-    counts = np.bincount(places.rows, minlength=places.shape[0])
-    table = np.full((len(counts), max(1, int(counts.max()))), places.size, np.int32)
-    within = np.arange(places.size) - np.repeat(np.cumsum(counts) - counts, counts)
-    table[places.rows, within] = np.arange(places.size)
-    return table
 
 
 def mass_pattern(program: Program) -> Pattern:

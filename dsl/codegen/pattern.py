@@ -150,3 +150,12 @@ def _draw(pattern: Pattern, ax: Any) -> None:
     ax.plot(pattern.cols, pattern.rows, "s", markersize=max(0.6, points), markeredgewidth=0)
     ax.set(xlim=(-0.5, cols - 0.5), ylim=(rows - 0.5, -0.5), aspect="equal")
     ax.set(xlabel="with respect to", ylabel="rate of", title=f"{pattern.size} non-zeros")
+
+
+def by_row(rows: np.ndarray, size: int) -> np.ndarray:
+    """The entries of each of `size` rows, by their numbers, filled up with the number of all."""
+    counts = np.bincount(rows, minlength=size)
+    table = np.full((size, max(1, int(counts.max()))), len(rows), np.int32)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    table[rows, within] = np.arange(len(rows))
+    return table

@@ -14,7 +14,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 from jaxtyping import Array
 
-from sciml.dsl.codegen.pattern import Pattern
+from sciml.dsl.codegen.pattern import Pattern, by_row
 
 from ._colouring import colour_columns, compressed_jacobian
 from ._ordering import bandwidth, reverse_cuthill_mckee
@@ -122,11 +122,7 @@ class _Plan:
     @functools.cached_property
     def by_row(self) -> np.ndarray:
         """The places of the entries of each row, filled up with the number of all entries."""
-        counts = np.bincount(self.rows)
-        table = np.full((len(counts), int(counts.max())), len(self.rows), np.int32)
-        within = np.arange(len(self.rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        table[self.rows, within] = np.arange(len(self.rows))
-        return table
+        return by_row(self.rows, len(self.order))
 
 
 def _planned(pattern: Pattern, *, fill: bool) -> _Plan:
