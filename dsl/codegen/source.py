@@ -7,6 +7,7 @@ array operations over groups of equal shape (`group`, `batch`).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -178,18 +179,17 @@ def _is_scalar_algebra(graph: Graph) -> Callable[[int], bool]:
 
 
 def _packed(texts: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> str:
-    """Packs results into one vector: runs of scalars stacked, arrays raveled."""
+    """Packs results into one vector: neighbours of one shape stacked, arrays raveled.
+
+    XLA makes of arrays that are stacked one loop over their own indices, and of arrays that are
+    raveled and concatenated one over the vector: half as fast, if they are shifted.
+    """
     parts: list[str] = []
-    scalars: list[str] = []
-    for text, shape in [*zip(texts, shapes, strict=True), ("", None)]:
-        if shape == ():
-            scalars.append(text)
-            continue
-        if scalars:
-            parts.append(f"jnp.stack([{', '.join(scalars)}])")
-            scalars = []
-        if shape is not None:
-            parts.append(text if len(shape) == 1 else f"jnp.ravel({text})")
+    for shape, run in itertools.groupby(zip(shapes, texts, strict=True), key=lambda pair: pair[0]):
+        same = [text for _, text in run]
+        stacked = not shape or len(same) > 1
+        whole = f"jnp.stack([{', '.join(same)}])" if stacked else same[0]
+        parts.append(f"jnp.ravel({whole})" if len(shape) + stacked > 1 else whole)
     return parts[0] if len(parts) == 1 else f"jnp.concatenate([{', '.join(parts)}])"
 
 

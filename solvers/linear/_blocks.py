@@ -88,6 +88,16 @@ def product(lower: Array, diagonal: Array, upper: Array, x: Array) -> Array:
     return _sum(jnp.sum(a * v[:, None], axis=2) for a, v in pairs)
 
 
+def inverses(blocks: Array) -> Array:
+    """The inverses of blocks, ``(m, m, lanes)``; not finite where one is singular."""
+    return _close(_inverse(_open(blocks)))
+
+
+def times(blocks: Array, x: Array) -> Array:
+    """The products of blocks with vectors of shape ``(m, lanes)``."""
+    return _close(_times(_open(blocks), x))
+
+
 def _eliminate(lower: Array, diagonal: Array, upper: Array) -> Sweep:
     """Block LU within each chunk.
 

@@ -1,4 +1,4 @@
-"""Large systems by GMRES, preconditioned by an incomplete LU."""
+"""Large systems by Krylov subspaces, preconditioned."""
 
 from __future__ import annotations
 
@@ -13,60 +13,96 @@ from jaxtyping import Array
 
 from sciml.dsl.codegen.pattern import Pattern
 
+from ._block_jacobi import BlockJacobi
 from ._sparse import SparseLU
 from ._structure import AbstractStructure
 
 
 @dataclasses.dataclass(frozen=True)
 class Krylov(AbstractStructure):
-    """GMRES with ILU(0): elimination that fills nothing in.
+    """Krylov subspaces, preconditioned by the inverses of blocks at each point, or by ILU(0).
 
-    A solve is as exact as `tolerance`, relative to the right-hand side after preconditioning, or
-    ends after `most` iterations. Memory is linear in the number of entries.
+    A matrix whose entries are known is solved with by GMRES, as exactly as `tolerance`, relative
+    to the right-hand side, in up to `most` iterations. A stepper that iterates (`BDF`) needs no
+    entries: by `solve_near` it takes products of the Jacobian with vectors, and BiCGSTAB. Memory
+    is linear in the number of entries.
 
-    Source: Saad, Iterative Methods for Sparse Linear Systems (2003), sections 6.5 and 10.3.
+    Arguments
+      preconditioner: "block_jacobi", which takes the unknowns at one point of a grid together, or
+        "ilu", elimination that fills nothing in: fewer iterations, each of them far slower.
+
+    Source: Saad, Iterative Methods for Sparse Linear Systems (2003), sections 4.1, 6.5, 7.4, 10.3.
     """
 
     pattern: Pattern
     tolerance: float = 1e-8
     most: int = 60
+    preconditioner: str = "block_jacobi"
 
     @property
     def size(self) -> int:  # type: ignore[override]
         return self.pattern.shape[0]
 
     @functools.cached_property
-    def _incomplete(self) -> SparseLU:
-        return SparseLU(self.pattern, fill=False)
+    def near(self) -> AbstractStructure:
+        """The structure of which the factors are the preconditioner."""
+        if self.preconditioner == "ilu":
+            return SparseLU(self.pattern, fill=False)
+        return BlockJacobi(self.pattern)
 
     def jacobian(self, f: Callable[[Array], Array], y: Array) -> Array:
-        return self._incomplete.jacobian(f, y)
+        return self.near.jacobian(f, y)
 
     def diagonal(self, values: Array) -> Array:
-        return self._incomplete.diagonal(values)
+        return self.near.diagonal(values)
 
     def apply(self, matrix: Array, x: Array) -> Array:
-        return self._incomplete.apply(matrix, x)
+        return self.near.apply(matrix, x)
 
     def factor(self, matrix: Array) -> tuple[Array, Any]:
-        return matrix, self._incomplete.factor(matrix)
+        return matrix, self.near.factor(matrix)
 
     def solve(self, factors: tuple[Array, Any], b: Array) -> Array:
-        matrix, incomplete = factors
-        inverse = functools.partial(self._incomplete.solve, incomplete)
+        matrix, near = factors
+        inverse = functools.partial(self.near.solve, near)
         return self._gmres(functools.partial(self.apply, matrix), inverse, b)
 
     def solve_transposed(self, factors: tuple[Array, Any], b: Array) -> Array:
-        matrix, incomplete = factors
+        matrix, near = factors
         product = jax.linear_transpose(functools.partial(self.apply, matrix), b)
-        inverse = functools.partial(self._incomplete.solve_transposed, incomplete)
+        inverse = functools.partial(self.near.solve_transposed, near)
         return self._gmres(lambda x: product(x)[0], inverse, b)
+
+    def solve_near(
+        self,
+        product: Callable[[Array], Array],
+        near: Any,
+        b: Array,
+        *,
+        units: tuple[Array, Array],
+        small: Array,
+    ) -> Array:
+        """A solution of ``A x = b`` from products with `A`, by BiCGSTAB.
+
+        `near` are factors of `self.near`, `units` the unknowns' weights and their inverses. What
+        is left of `b`, over the weights, has a root mean square of `small` at most, unless `most`
+        iterations were not enough.
+        """
+        weights, inverse = units
+        return bicgstab(
+            lambda x: inverse * product(x),
+            lambda r: self.near.solve(near, weights * r),
+            inverse * b,
+            small=small * self.size**0.5,
+            most=self.most,
+        )
 
     def _gmres(self, product: Any, inverse: Any, b: Array) -> Array:
         return gmres(product, inverse, b, tolerance=self.tolerance, most=self.most)
 
     def describe(self) -> str:
-        return f"GMRES with ILU(0) of {self.size} x {self.size}, {len(self.pattern.rows)} entries"
+        by = "ILU(0)" if self.preconditioner == "ilu" else self.near.describe()
+        return f"GMRES with {by}, of {self.size} x {self.size}, {len(self.pattern.rows)} entries"
 
 
 def gmres(
@@ -128,3 +164,45 @@ def gmres(
     weights = jax.scipy.linalg.solve_triangular(upper, wanted)
     x = inverse(weights @ basis[:most])
     return jnp.where(left <= 1e3 * tolerance * begun, x, jnp.nan)
+
+
+def bicgstab(
+    product: Callable[[Array], Array],
+    inverse: Callable[[Array], Array],
+    b: Array,
+    *,
+    small: Array,
+    most: int,
+) -> Array:
+    """A solution of ``A x = b`` that leaves a norm of `small`, preconditioned from the right.
+
+    Two products an iteration, and no basis to keep. What is left is that of the recurrence; after
+    `most` iterations, or where that breaks down, the last solution is returned.
+
+    Source: van der Vorst, Bi-CGSTAB, SIAM J. Sci. Stat. Comput. 13 (1992).
+    """
+    start = b
+
+    def unfinished(carry: tuple) -> Array:
+        count, *_, left = carry
+        return (count < most) & (left > small**2)
+
+    def better(carry: tuple) -> tuple:
+        count, x, r, p, q, along, alpha, omega, left = carry
+        new = jnp.vdot(start, r)
+        p = r + (new / along) * (alpha / omega) * (p - omega * q)
+        step = jax.lax.optimization_barrier(inverse(p))
+        q = product(step)
+        alpha = new / jnp.vdot(start, q)
+        s = r - alpha * q
+        second = jax.lax.optimization_barrier(inverse(s))
+        t = product(second)
+        across = jnp.vdot(t, s)
+        omega = across / jnp.vdot(t, t)
+        r = s - omega * t
+        x = x + alpha * step + omega * second
+        return count + 1, x, r, p, q, new, alpha, omega, jnp.vdot(r, r).real
+
+    one, none = jnp.ones((), b.dtype), jnp.zeros_like(b)
+    begun = jnp.zeros((), jnp.int32), none, b, none, none, one, one, one, jnp.vdot(b, b).real
+    return jax.lax.while_loop(unfinished, better, begun)[1]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ..linear._krylov import Krylov
 from ..linear._mass import Mass, rates, shifted, weighed
 from ..linear._structure import AbstractStructure, linear_solve
 from ._common import (
@@ -38,7 +39,8 @@ _ALPHA = (1 - _KAPPA) * _GAMMA
 _ERROR = np.append(_KAPPA * _GAMMA + 1 / np.arange(1, _MOST + 2), np.inf)  # and of order 6: none
 
 _ITERATIONS = 4
-_CLOSE = 0.03  # what is left of an iteration, in tolerances
+_CLOSE = 0.2  # what is left of an iteration, in tolerances
+_NEAR = 0.5  # of that, in a linear solve that iterates
 _KEEP = 0.2  # relative change of h / alpha, up to which factors are kept
 _AGE = 20  # steps, after which they are made anew
 _GROW = 1.2  # the least factor by which steps grow
@@ -136,9 +138,8 @@ class BDF(dfx.AbstractAdaptiveSolver):
         f = field_of(terms, args, unflat)
 
         def made() -> Any:
-            return structure.factor(
-                shifted(structure, structure.jacobian(lambda z: f(t0, z), y), jnp.ones((), y.dtype))
-            )
+            jacobian = structure.jacobian(lambda z: f(t0, z), y)
+            return _factors(structure, shifted(structure, jacobian, jnp.ones((), y.dtype)))
 
         return _begun(self, f, t0, y, blank(made))
 
@@ -163,6 +164,11 @@ class BDF(dfx.AbstractAdaptiveSolver):
         degree = order.astype(y.dtype)  # diffrax fills what is not yet there with infinity
         dense = {"differences": jax.vmap(unflat)(used), "order": degree, "step": t1 - t0}
         return unflat(y1), unflat(error), dense, state, dfx.RESULTS.successful
+
+
+def _factors(structure: AbstractStructure, matrix: Any) -> Any:
+    """What is kept of a matrix: its factors, or those of what is near it."""
+    return (structure.near if isinstance(structure, Krylov) else structure).factor(matrix)
 
 
 def _begun(
@@ -198,24 +204,23 @@ def _attempt(
     h = t1 - t0
     ratio = h / state.step
     same = jnp.abs(ratio - 1) < 1e-7  # times are rounded
-    differences = _rescaled_if(~same, state.differences, state.order, ratio.astype(y.dtype))
+    differences = _rescaled_if(
+        structure.in_one_kernel, ~same, state.differences, state.order, ratio.astype(y.dtype)
+    )
     equal = jnp.where(same, state.equal, 0)
     k = state.order
     c = (h / jnp.asarray(_ALPHA, h.dtype)[k]).astype(y.dtype)
-    guess = combined(_table(np.arange(_MOST + 1)[:, None] >= _ROWS, y)[k], differences)
-    past = np.where((_ROWS >= 1) & (np.arange(_MOST + 1)[:, None] >= _ROWS), 1.0, 0.0)
-    past[:, 1 : _MOST + 1] *= _GAMMA[1:]
-    past[1:] /= _ALPHA[1:, None]
-    psi = combined(_table(past, y)[k], differences)
+    guess, psi = _predicted(differences, k)
     rtol = RTOL if setting.rtol is None else setting.rtol
     atol = ATOL if setting.atol is None else setting.atol
     weights = atol + rtol * jnp.maximum(jnp.abs(guess), jnp.abs(y))
-    change, (good, kept) = _corrected(setting, structure, f, state, t1, guess, psi, c, weights)
+    units = weights, 1 / weights
+    change, (good, kept) = _corrected(setting, structure, f, state, t1, guess, psi, c, units)
     y1 = guess + change
-    error = _norm(jnp.asarray(_ERROR, y.dtype)[k] * change / weights)
+    error = jnp.asarray(_ERROR, y.dtype)[k] * _norm(change * units[1], structure.in_one_kernel)
     good = good & jnp.isfinite(error)
     used = _advanced(differences, k, change)
-    order, factor = _chosen(used, k, equal, error, weights)
+    order, factor = _chosen(structure.in_one_kernel, used, k, equal, error, units[1])
     factor = jnp.where(good, factor, 0.5)
     told = (_SAFETY / factor) ** _RULE  # the controller's factor is then `factor`
     told = jnp.where(good & (error < 1), jnp.minimum(told, 0.99), jnp.maximum(told, 1.01))
@@ -234,24 +239,36 @@ def _corrected(
     guess: Array,
     psi: Array,
     c: Array,
-    weights: Array,
+    units: tuple[Array, Array],
 ) -> tuple:
     """The change d from the guess, ``M (psi + d) = c f(t1, guess + d)``, by modified Newton.
 
     With factors from before, if they are recent and of nearly the same step, and else or where
-    these fail with new ones. Returns whether it converged, too, and what is to be kept.
+    these fail with new ones; `units` are the weights
+    of the unknowns and their inverses. Returns whether it converged, and what is to be kept.
     """
 
+    inverse = 1 / c
+
     def residual(change: Array) -> Array:
-        return f(t1, guess + change) - weighed(setting.mass, psi + change) / c
+        return f(t1, guess + change) - weighed(setting.mass, psi + change) * inverse
 
     def made(change: Array) -> Any:
         jacobian = structure.jacobian(lambda z: f(t1, guess + z), change)
-        return shifted(structure, jacobian, 1 / c, setting.mass)
+        return shifted(structure, jacobian, inverse, setting.mass)
+
+    def solved(factors: Any, b: Array) -> Array:
+        if not isinstance(structure, Krylov):
+            return structure.solve(factors, b)
+        _, product = jax.linearize(lambda d: -residual(d), jnp.zeros_like(guess))
+        small = _NEAR * _CLOSE * inverse
+        return structure.solve_near(product, factors, b, units=units, small=small)
 
     def iterated(factors: Any, scale: Array, rate: Array) -> tuple:
         """Newton iteration: whether it converged, the change, evaluations, rate of convergence."""
-        ratio = 2 / (1 + scale / c)  # factors of another step
+        ratio = (
+            1.0 if isinstance(structure, Krylov) else 2 / (1 + scale / c)
+        )  # factors of another step
 
         def unfinished(carry: tuple) -> Any:
             count, _, _, _, done, lost = carry
@@ -259,8 +276,8 @@ def _corrected(
 
         def better(carry: tuple) -> tuple:
             count, change, before, rate, _, _ = carry
-            move = ratio * structure.solve(factors, residual(change))
-            size = _norm(move / weights)
+            move = ratio * solved(factors, residual(change))
+            size = _norm(move * units[1], structure.in_one_kernel)
             seen = jnp.where(count == 0, rate, jnp.maximum(0.3 * rate, size / before))
             done = size * jnp.minimum(1.0, seen) < _CLOSE
             lost = ~jnp.isfinite(size) | ((count > 0) & (size > 2 * before))
@@ -272,7 +289,7 @@ def _corrected(
         return done & ~lost, change, count, rate
 
     def fresh() -> tuple:
-        factors = structure.factor(made(jnp.zeros_like(guess)))
+        factors = _factors(structure, made(jnp.zeros_like(guess)))
         return factors, *iterated(factors, c, jnp.ones_like(c))
 
     def found() -> tuple:
@@ -297,23 +314,29 @@ def _corrected(
     return jax.lax.custom_root(residual, start, lambda _, __: change, tangent_solve), kept
 
 
-@jax.custom_jvp
-def _rescaled_if(other: Array, differences: Array, order: Array, ratio: Array) -> Array:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _rescaled_if(
+    in_kernel: bool, other: Array, differences: Array, order: Array, ratio: Array
+) -> Array:
     """Backward differences for a step that is `ratio` times as large, if it is another."""
-    return replaced(other, lambda: _rescaled(differences, order, ratio), differences)
+
+    def rescaled() -> Array:
+        return _rescaled(in_kernel, differences, order, ratio)
+
+    return replaced(other, rescaled, differences)
 
 
 @_rescaled_if.defjvp
-def _rescaled_derivative(primals: Any, tangents: Any) -> Any:
+def _rescaled_derivative(in_kernel: bool, primals: Any, tangents: Any) -> Any:
     def either(other: Array, differences: Array, order: Array, ratio: Array) -> Array:
         return jax.lax.cond(
-            other, lambda: _rescaled(differences, order, ratio), lambda: differences
+            other, lambda: _rescaled(False, differences, order, ratio), lambda: differences
         )
 
     return jax.jvp(either, primals, tangents)
 
 
-def _rescaled(differences: Array, order: Array, ratio: Array) -> Array:
+def _rescaled(in_kernel: bool, differences: Array, order: Array, ratio: Array) -> Array:
     """Backward differences for a step that is `ratio` times as large."""
     index = np.arange(1, _MOST + 1)
     i, j = index[:, None], index[None]
@@ -322,32 +345,74 @@ def _rescaled(differences: Array, order: Array, ratio: Array) -> Array:
     for n in index.tolist():
         there.append(there[-1] * ((n - 1 - ratio * jnp.asarray(index, ratio.dtype)) / n))
     inner = jnp.sum(jnp.stack(there[1:])[:, :, None] * jnp.asarray(back, ratio.dtype)[None], axis=1)
-    both = jnp.pad(inner, ((1, 0), (1, 0))) + _table(
-        np.eye(_MOST + 1)[:1] * np.eye(_MOST + 1), ratio
-    )
-    inside = jnp.arange(_MOST + 1, dtype=order.dtype) <= order
-    both = jnp.where(inside[:, None] & inside[None], both, 0)
-    moved = jnp.stack([combined(column, differences[: _MOST + 1]) for column in both.T])
-    moved = jnp.where(inside[:, None], moved, differences[: _MOST + 1])
-    return jnp.concatenate([moved, differences[_MOST + 1 :]])
+    inside = jnp.arange(1, _MOST + 1, dtype=order.dtype) <= order
+    both = jnp.where(inside[:, None] & inside[None], inner, jnp.eye(_MOST, dtype=ratio.dtype))
+    rows = differences[1 : _MOST + 1]
+    if in_kernel:  # where there are no products of matrices
+        moved = jnp.stack([combined(column, rows) for column in both.T])
+    else:
+        moved = both.T @ rows
+    return differences.at[1 : _MOST + 1].set(moved)
 
 
+@jax.custom_jvp
+def _predicted(differences: Array, order: Array) -> tuple[Array, Array]:
+    """The state extrapolated by a step, and its known part in the formula: loops over rows."""
+
+    def summed(n: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+        guess, past = sums
+        return guess + differences[n], past + _table(_GAMMA, differences)[n] * differences[n]
+
+    start = differences[0], jnp.zeros_like(differences[0])
+    guess, past = jax.lax.fori_loop(jnp.ones_like(order), order + 1, summed, start)
+    return guess, past / _table(_ALPHA, past)[order]
+
+
+@_predicted.defjvp
+def _predicted_derivative(primals: Any, tangents: Any) -> Any:
+    (differences, order), (moved, _) = primals, tangents
+    rows = _table(_ROWS, moved)
+    inside = jnp.where(rows <= order, 1.0, 0.0)
+    gamma = jnp.pad(_table(_GAMMA, moved), (0, 2)) / _table(_ALPHA, moved)[order]
+    return _predicted(differences, order), (inside @ moved, (inside * gamma) @ moved)
+
+
+@jax.custom_jvp
 def _advanced(differences: Array, order: Array, change: Array) -> Array:
     """Backward differences at the end of a step of an order, from the change to its guess."""
-    highest = combined(
-        (jnp.asarray(_ROWS, order.dtype) == order + 1).astype(change.dtype), differences
-    )
-    total, rows = jnp.zeros_like(change), []
-    for n in reversed(_ROWS.tolist()):
-        row = jnp.where(n == order + 2, change - highest, differences[n])
-        row = jnp.where(n == order + 1, change, row)
-        total = jnp.where(n <= order + 1, total + row, total)
-        rows.append(jnp.where(n <= order, total, row))
-    return jnp.stack(rows[::-1])
+
+    def summed(n: Array, rows: Array) -> Array:
+        place = order - n
+        return rows.at[place].set(rows[place] + rows[place + 1])
+
+    rows = differences.at[order + 2].set(change - differences[order + 1])
+    rows = rows.at[order + 1].set(change)
+    return jax.lax.fori_loop(jnp.zeros_like(order), order + 1, summed, rows)
+
+
+@_advanced.defjvp
+def _advanced_derivative(primals: Any, tangents: Any) -> Any:
+    (differences, order, change), (moved, _, turned) = primals, tangents
+    sums = _table(_SUMS, change)[order]
+    return _advanced(differences, order, change), sums @ jnp.append(moved, turned[None], axis=0)
+
+
+def _sums_of(order: int) -> np.ndarray:
+    """The rows of `_advanced` as sums of the differences before, and of the change."""
+    sums = np.eye(_MOST + 3, _MOST + 4)
+    sums[order + 2] = -np.eye(_MOST + 4)[order + 1] if order else 0
+    sums[order + 1 : order + 3, -1] = 1
+    sums[order + 1, order + 1] = 0
+    for n in range(order, -1, -1):
+        sums[n] += sums[n + 1]
+    return sums
+
+
+_SUMS = np.stack([_sums_of(order) for order in range(_MOST + 1)])
 
 
 def _chosen(
-    used: Array, order: Array, equal: Array, error: Array, weights: Array
+    in_kernel: bool, used: Array, order: Array, equal: Array, error: Array, inverse: Array
 ) -> tuple[Array, Array]:
     """The next order, and the factor of the step: after enough equal steps those that go far."""
     constants = jnp.asarray(_ERROR, used.dtype)
@@ -356,9 +421,7 @@ def _chosen(
         return jnp.where(error == 0, 10.0, error) ** (-1 / (other + 1).astype(error.dtype))
 
     def of(other: Array, row: Array) -> Array:
-        here = (jnp.asarray(_ROWS, row.dtype) == row).astype(used.dtype)
-        size = _norm(combined(here, used) / weights)
-        return factor(other, constants[other] * size)
+        return factor(other, constants[other] * _norm(used[row] * inverse, in_kernel))
 
     here = factor(order, error)
     down = jnp.where(order > 1, of(jnp.maximum(order - 1, 1), order), 0.0)
@@ -378,9 +441,12 @@ def _table(values: Any, like: Array) -> Array:
     return jnp.asarray(values, like.dtype)
 
 
-def _norm(x: Array) -> Array:
+def _norm(x: Array, in_kernel: bool) -> Array:
     """The root of the mean square. XLA leaves long sums to a library, from a kernel it cannot."""
-    squares = jnp.square(jnp.abs(jax.lax.stop_gradient(x)))
+    x = jax.lax.stop_gradient(x)
+    if not in_kernel:
+        return jnp.sqrt(jnp.vdot(x, x).real / x.size)
+    squares = jnp.square(jnp.abs(x))
     zero = jnp.zeros((), squares.dtype)
     total = jax.lax.reduce(squares, zero, lambda a, b: jnp.maximum(a + b, 0.0), (0,))
     return jnp.sqrt(total / jnp.asarray(x.size, total.dtype))
