@@ -21,7 +21,7 @@ from typing import Any
 from .cases import of_arm, over, run_arms, spread
 
 SEEDS = (0, 1, 2)
-ARMS = {"vanilla": 0.0, "global error": 2.0, "local error": 2.0}
+ARMS = {"vanilla": 0.0, "global error": 1.0, "local error": 20.0}
 STEPS, PATHS, TOLERANCE = 250, 100, 0.003
 
 

@@ -44,6 +44,7 @@ from sciml.plot import plot as plot
 from sciml.solvers import (
     BDF as BDF,
     ETDRK4 as ETDRK4,
+    RKC as RKC,
     Difficulty as Difficulty,
     GaussAdjoint as GaussAdjoint,
     ImplicitMidpoint as ImplicitMidpoint,

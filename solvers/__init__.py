@@ -34,6 +34,7 @@ from ._solve import (
 from ._symplectic import ImplicitMidpoint as ImplicitMidpoint, StormerVerlet as StormerVerlet
 from .linear import (
     KLU as KLU,
+    BlockJacobi as BlockJacobi,
     BlockTridiagonal as BlockTridiagonal,
     Dense as Dense,
     Diagonal as Diagonal,
@@ -54,6 +55,7 @@ from .regularise._difficulty import Difficulty as Difficulty, solver_difficulty 
 from .regularise._run import diffeqsolve as diffeqsolve
 from .regularise._steer import steer as steer
 from .stepping._bdf import BDF as BDF
+from .stepping._chebyshev import RKC as RKC
 from .stepping._exponential import ETDRK4 as ETDRK4
 from .stepping._radau import Radau5 as Radau5
 from .stepping._rosenbrock import Rodas5P as Rodas5P, Rosenbrock23 as Rosenbrock23

@@ -21,6 +21,7 @@ from ._initial import refuse_explicit
 from ._reversible_adjoint import ReversibleAdjoint
 from .linear import AbstractStructure, Dense, StructuredSolver, choose_structure
 from .stepping._bdf import BDF
+from .stepping._chebyshev import RKC
 from .stepping._first_step import is_ours
 from .stepping._rosenbrock import Rodas5P, Rosenbrock23
 from .stepping._switching import Switching
@@ -119,6 +120,14 @@ def refuse_backsolve(adjoint: Any, solver: Any) -> None:
         )
 
 
+def with_loops_for(solver: Any, adjoint: Any) -> Any:
+    """A solver with a loop over its stages, with one through which the adjoint can go."""
+    if not isinstance(solver, RKC) or solver.scan_kind is not None:
+        return solver
+    kinds = {dfx.ForwardMode: "lax", dfx.DirectAdjoint: "bounded"}
+    return dataclasses.replace(solver, scan_kind=kinds.get(type(adjoint), "checkpointed"))
+
+
 def method_of(given: Any, solver: Any, model: Model) -> str:
     """Which solver was taken, and why, in words."""
     name = type(solver).__name__
@@ -168,7 +177,8 @@ def structure_of(model: Model) -> AbstractStructure:
         pattern = model.jacobian_pattern
     except PatternError:  # nearly full, and large
         return Dense(model.program.size)
-    return choose_structure(pattern.with_diagonal().with_places_of(model.mass_pattern))
+    whole = pattern.with_diagonal().with_places_of(model.mass_pattern)
+    return choose_structure(whole, algebraic=any(model.program.algebraic))
 
 
 def with_tolerances_of(solver: Any, controller: Any) -> Any:

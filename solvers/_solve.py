@@ -22,6 +22,7 @@ from ._choose import (
     is_split,
     method_of,
     refuse_backsolve,
+    with_loops_for,
     with_mass_of,
     with_tolerances_of,
 )
@@ -134,6 +135,7 @@ def solve(
         solver = with_tolerances_of(choose_solver(solver, rtol, model), controller)
     adjoint = choose_adjoint(adjoint)
     refuse_backsolve(adjoint, solver)
+    solver = with_loops_for(solver, adjoint)
     dt0 = first_step(dt0, controller, model.dtype)
     stepwise = is_stepwise(noise, controller, adjoint)
     driver = None

@@ -1,5 +1,6 @@
 """Linear algebra of matrices whose pattern is known: how they are stored, factored, solved with."""
 
+from ._block_jacobi import BlockJacobi as BlockJacobi
 from ._block_tridiagonal import BlockTridiagonal as BlockTridiagonal
 from ._choose import choose_structure as choose_structure
 from ._dense import Dense as Dense

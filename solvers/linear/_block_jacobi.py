@@ -1,4 +1,4 @@
-"""Blocks on the diagonal, one for each point of a grid: an approximation that is cheap to invert."""
+"""Blocks on the diagonal, one for each point of a grid: an approximation that inverts cheaply."""
 
 from __future__ import annotations
 

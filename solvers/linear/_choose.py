@@ -14,7 +14,7 @@ from ._dense import Dense
 from ._diagonal import Diagonal
 from ._klu import KLU
 from ._krylov import Krylov
-from ._ordering import block_order
+from ._ordering import bandwidth, block_order, reverse_cuthill_mckee
 from ._sparse import SparseLU, count_steps
 from ._structure import AbstractStructure
 from ._unrolled import Unrolled
@@ -31,30 +31,48 @@ from ._unrolled import Unrolled
 # | up to 8000 unknowns, or half full         | GPU    | dense LU                          |
 # | more than half full, over 32 unknowns     | CPU    | dense LU                          |
 # | up to 300 000 steps of elimination        | CPU    | sparse LU in JAX                  |
-# | klujax is installed                       | CPU    | KLU                               |
-# | any other                                 | any    | GMRES, preconditioned             |
+# | up to 30 steps for each entry, as in      | CPU    | KLU, if klujax is installed       |
+# |   chains and trees, or algebraic equations|        |                                   |
+# | any other, as of grids in two and three   | any    | Krylov subspaces, preconditioned  |
+# |   dimensions                              |        |                                   |
 _FEW, _SCALARS, _NARROW, _LONG = 8, 20, 4, 256
 _ON_GPU, _FULL, _SMALL = 8000, 0.5, 32
-_STEPS, _LOOKED_AT = 300_000, 20_000
+_STEPS, _PER_ENTRY, _LOOKED_AT = 300_000, 30, 50_000
 
 
 @functools.lru_cache(maxsize=128)
-def choose_structure(pattern: Pattern, device: str = "") -> AbstractStructure:
-    """The structure for Jacobians of a pattern, by the table above; `device` is "cpu" or "gpu"."""
+def choose_structure(
+    pattern: Pattern, device: str = "", *, algebraic: bool = False
+) -> AbstractStructure:
+    """The structure for Jacobians of a pattern, by the table above; `device` is "cpu" or "gpu".
+
+    `algebraic` tells of algebraic equations, whose blocks on the diagonal may be singular.
+    """
     size, entries = pattern.shape[0], len(pattern.rows)
     on_cpu = (device or jax.default_backend()) == "cpu"
     if not (pattern.rows != pattern.cols).any():
         return Diagonal(size)
-    if size <= _FEW and count_steps(pattern) <= _SCALARS:
+    if size <= _FEW and count_steps(pattern, _SCALARS) <= _SCALARS:
         places = zip(pattern.rows.tolist(), pattern.cols.tolist(), strict=True)
         return Unrolled(size, tuple(places))
     full = entries > _FULL * size**2
     if size >= _LONG and not full and block_order(pattern)[1] <= _NARROW:
         return BlockTridiagonal(pattern)
+    iterative = Krylov(pattern, preconditioner="ilu" if algebraic else "block_jacobi")
     if not on_cpu:
-        return Dense(size) if full or size <= _ON_GPU else Krylov(pattern)
+        return Dense(size) if full or size <= _ON_GPU else iterative
     if full and size > _SMALL:
         return Dense(size)
-    if size <= _LOOKED_AT and count_steps(pattern) <= _STEPS:
+    fill = max(_STEPS, _PER_ENTRY * entries)
+    if size <= _LOOKED_AT and count_steps(pattern, fill) <= _STEPS:
         return SparseLU(pattern)
-    return KLU(pattern) if importlib.util.find_spec("klujax") else Krylov(pattern)
+    if importlib.util.find_spec("klujax") and (algebraic or _fills_little(pattern, fill)):
+        return KLU(pattern)
+    return iterative
+
+
+def _fills_little(pattern: Pattern, most: int) -> bool:
+    """Whether elimination takes few steps; of large patterns only the bandwidth is known."""
+    if pattern.shape[0] <= _LOOKED_AT:
+        return count_steps(pattern, most) <= most
+    return pattern.shape[0] * bandwidth(pattern, reverse_cuthill_mckee(pattern)) ** 2 <= most

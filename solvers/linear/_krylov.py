@@ -17,15 +17,17 @@ from ._block_jacobi import BlockJacobi
 from ._sparse import SparseLU
 from ._structure import AbstractStructure
 
+_RESTARTS = 20
+
 
 @dataclasses.dataclass(frozen=True)
 class Krylov(AbstractStructure):
     """Krylov subspaces, preconditioned by the inverses of blocks at each point, or by ILU(0).
 
     A matrix whose entries are known is solved with by GMRES, as exactly as `tolerance`, relative
-    to the right-hand side, in up to `most` iterations. A stepper that iterates (`BDF`) needs no
-    entries: by `solve_near` it takes products of the Jacobian with vectors, and BiCGSTAB. Memory
-    is linear in the number of entries.
+    to the right-hand side, restarted after `most` iterations. A stepper that iterates (`BDF`)
+    needs no entries: by `solve_near` it takes products of the Jacobian with vectors, and BiCGSTAB.
+    Memory is linear in the number of entries.
 
     Arguments
       preconditioner: "block_jacobi", which takes the unknowns at one point of a grid together, or
@@ -98,7 +100,7 @@ class Krylov(AbstractStructure):
         )
 
     def _gmres(self, product: Any, inverse: Any, b: Array) -> Array:
-        return gmres(product, inverse, b, tolerance=self.tolerance, most=self.most)
+        return gmres(product, inverse, b, tolerance=self.tolerance, most=min(self.most, self.size))
 
     def describe(self) -> str:
         by = "ILU(0)" if self.preconditioner == "ilu" else self.near.describe()
@@ -115,8 +117,33 @@ def gmres(
 ) -> Array:
     """The solution of ``A x = b``, preconditioned from the right; not a number if it is not found.
 
-    Arnoldi's process with Gram and Schmidt done twice, and Givens rotations.
+    Restarted after `most` iterations, up to `_RESTARTS` times.
     """
+    small = tolerance * jnp.linalg.norm(b)
+
+    def unfinished(carry: tuple) -> Array:
+        count, _, rest = carry
+        return (count < _RESTARTS) & (jnp.linalg.norm(rest) > small)
+
+    def better(carry: tuple) -> tuple:
+        count, x, rest = carry
+        x = x + _arnoldi(product, inverse, rest, small=small, most=most)
+        return count + 1, x, b - product(x)
+
+    begun = jnp.zeros((), jnp.int32), jnp.zeros_like(b), b
+    _, x, rest = jax.lax.while_loop(unfinished, better, begun)
+    return jnp.where(jnp.linalg.norm(rest) <= 1e3 * small, x, jnp.nan)
+
+
+def _arnoldi(
+    product: Callable[[Array], Array],
+    inverse: Callable[[Array], Array],
+    b: Array,
+    *,
+    small: Array,
+    most: int,
+) -> Array:
+    """The best of `most` dimensions; Gram and Schmidt done twice, and Givens rotations."""
     dtype = b.dtype
     begun = jnp.linalg.norm(b)
     basis = jnp.zeros((most + 1, b.size), dtype)
@@ -127,7 +154,7 @@ def gmres(
 
     def unfinished(carry: tuple) -> Array:
         count, *_, left = carry
-        return (count < most) & (left > tolerance * begun)
+        return (count < most) & (left > small)
 
     def longer(carry: tuple) -> tuple:
         count, basis, upper, turns, right, _ = carry
@@ -159,11 +186,10 @@ def gmres(
         return count + 1, basis, upper, turns, right, jnp.abs(right[count + 1])
 
     start = jnp.zeros((), jnp.int32), basis, upper, turns, right, begun
-    count, basis, upper, _, right, left = jax.lax.while_loop(unfinished, longer, start)
+    count, basis, upper, _, right, _ = jax.lax.while_loop(unfinished, longer, start)
     wanted = jnp.where(jnp.arange(most, dtype=count.dtype) < count, right[:most], 0)
     weights = jax.scipy.linalg.solve_triangular(upper, wanted)
-    x = inverse(weights @ basis[:most])
-    return jnp.where(left <= 1e3 * tolerance * begun, x, jnp.nan)
+    return inverse(weights @ basis[:most])
 
 
 def bicgstab(
@@ -188,7 +214,7 @@ def bicgstab(
         return (count < most) & (left > small**2)
 
     def better(carry: tuple) -> tuple:
-        count, x, r, p, q, along, alpha, omega, left = carry
+        count, x, r, p, q, along, alpha, omega, _ = carry
         new = jnp.vdot(start, r)
         p = r + (new / along) * (alpha / omega) * (p - omega * q)
         step = jax.lax.optimization_barrier(inverse(p))

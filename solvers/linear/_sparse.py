@@ -127,7 +127,9 @@ class _Plan:
 
 def _planned(pattern: Pattern, *, fill: bool) -> _Plan:
     size = pattern.shape[0]
-    order, across, below = _eliminated(pattern, fill)
+    found = _eliminated(pattern, fill)
+    assert found is not None  # there is no limit
+    order, across, below = found
     rank = np.argsort(order)
     pairs = sorted((k, j) for k in range(size) for j in across[k])
     pairs += [(i, k) for k in range(size) for i in below[k]] + [(k, k) for k in range(size)]
@@ -185,9 +187,12 @@ def minimum_degree(pattern: Pattern) -> np.ndarray:
 
 
 def _filled(
-    rows: np.ndarray, cols: np.ndarray, size: int, *, fill: bool
-) -> tuple[list[list[int]], list[list[int]]]:
-    """The entries right of each pivot in its row, and below it in its column, filled in."""
+    rows: np.ndarray, cols: np.ndarray, size: int, *, fill: bool, most: float
+) -> tuple[list[list[int]], list[list[int]]] | None:
+    """The entries right of each pivot in its row, and below it in its column, filled in.
+
+    None, if there are more than `most` pairs of them.
+    """
     across: list[set[int]] = [set() for _ in range(size)]
     below: list[set[int]] = [set() for _ in range(size)]
     for i, j in zip(rows.tolist(), cols.tolist(), strict=True):
@@ -195,7 +200,11 @@ def _filled(
             across[i].add(j)
         elif i > j:
             below[j].add(i)
+    pairs = 0
     for k in range(size if fill else 0):
+        pairs += len(below[k]) * len(across[k])
+        if pairs > most:
+            return None
         for i in below[k]:
             for j in across[k]:
                 if i < j:
@@ -206,17 +215,23 @@ def _filled(
 
 
 @functools.lru_cache(maxsize=32)  # counting the steps and planning them both ask
-def _eliminated(pattern: Pattern, fill: bool) -> tuple[np.ndarray, list, list]:
+def _eliminated(
+    pattern: Pattern, fill: bool, most: float = np.inf
+) -> tuple[np.ndarray, list, list] | None:
     """The order of the unknowns, and the entries right of each pivot and below it."""
     order = elimination_order(pattern) if fill else reverse_cuthill_mckee(pattern)
     rank = np.argsort(order)
     rows, cols = rank[pattern.rows], rank[pattern.cols]
-    return order, *_filled(rows, cols, pattern.shape[0], fill=fill)
+    found = _filled(rows, cols, pattern.shape[0], fill=fill, most=most)
+    return None if found is None else (order, *found)
 
 
-def count_steps(pattern: Pattern) -> int:
-    """How many steps the elimination takes, before it is planned."""
-    _, across, below = _eliminated(pattern, True)
+def count_steps(pattern: Pattern, most: int) -> int:
+    """How many steps the elimination takes, before it is planned; ``most + 1``, if it is more."""
+    found = _eliminated(pattern, True, most)
+    if found is None:
+        return most + 1
+    _, across, below = found
     return sum(len(a) * len(b) for a, b in zip(across, below, strict=True))
 
 

@@ -70,13 +70,13 @@ def linear_solve(structure: AbstractStructure, matrix: Any, factors: Any, b: Arr
     def derivative(primals: Any, tangents: Any) -> Any:
         (matrix, factors, b), (change, _, right) = primals, tangents
         x = solved(matrix, factors, b)
-        return x, _solved_linearly(structure, matrix, factors, right - structure.apply(change, x))
+        return x, solved_linearly(structure, matrix, factors, right - structure.apply(change, x))
 
     return solved(matrix, jax.lax.stop_gradient(factors), b)
 
 
-def _solved_linearly(structure: AbstractStructure, matrix: Any, factors: Any, b: Array) -> Array:
-    """The same, of which the transpose is known."""
+def solved_linearly(structure: AbstractStructure, matrix: Any, factors: Any, b: Array) -> Array:
+    """The same for factors that nobody differentiates, as a linear map with a known transpose."""
     return jax.lax.custom_linear_solve(
         lambda x: structure.apply(matrix, x),
         b,

@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from ..linear._krylov import Krylov
 from ..linear._mass import Mass, rates, shifted, weighed
-from ..linear._structure import AbstractStructure, linear_solve
+from ..linear._structure import AbstractStructure, solved_linearly
 from ._common import (
     ATOL,
     RTOL,
@@ -308,7 +308,7 @@ def _corrected(
 
     def tangent_solve(linear: Callable[[Array], Array], b: Array) -> Array:
         matrix = made(change)
-        return -linear_solve(structure, matrix, structure.factor(matrix), b)
+        return -solved_linearly(structure, matrix, structure.factor(matrix), b)
 
     start = jnp.zeros_like(guess)
     return jax.lax.custom_root(residual, start, lambda _, __: change, tangent_solve), kept
@@ -371,8 +371,7 @@ def _predicted(differences: Array, order: Array) -> tuple[Array, Array]:
 @_predicted.defjvp
 def _predicted_derivative(primals: Any, tangents: Any) -> Any:
     (differences, order), (moved, _) = primals, tangents
-    rows = _table(_ROWS, moved)
-    inside = jnp.where(rows <= order, 1.0, 0.0)
+    inside = (jnp.asarray(_ROWS, order.dtype) <= order).astype(moved.dtype)
     gamma = jnp.pad(_table(_GAMMA, moved), (0, 2)) / _table(_ALPHA, moved)[order]
     return _predicted(differences, order), (inside @ moved, (inside * gamma) @ moved)
 

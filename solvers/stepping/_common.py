@@ -156,6 +156,28 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
+def as_own_kernels(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, compiled on a CPU for itself: nothing of it enters what uses its result.
+
+    For large states: XLA would compute what a stencil reads once for each of its points, and a
+    stencil in the order of a vector, not of its grid. A barrier it does not heed.
+    """
+
+    def called(*args: Any) -> Any:
+        closed = eqx.filter_closure_convert(function, *args)
+        arrays, rest = eqx.partition((closed, args), eqx.is_array)
+
+        def plain(arrays: Any) -> Any:
+            whole, own = eqx.combine(arrays, rest)
+            with set_xla_metadata(inlineable="true"):  # calls within are not apart
+                return whole(*own)
+
+        with set_xla_metadata(inlineable="false"):
+            return jax.jit(plain)(arrays)
+
+    return called
+
+
 def _plain(jaxpr: Any) -> bool:
     """Whether all is done by operations on elements, indices and sums, and loops of them."""
     for equation in jaxpr.eqns:

@@ -17,6 +17,7 @@ from sciml import compile
 from sciml.dsl.codegen.pattern import Pattern
 from sciml.solvers.linear import (
     KLU,
+    BlockJacobi,
     BlockTridiagonal,
     Dense,
     Diagonal,
@@ -51,6 +52,17 @@ def arrow(size: int = 9) -> Pattern:
     return Pattern.of(matrix)
 
 
+def torus(side: int = 4, species: int = 2) -> Pattern:
+    """Species that diffuse to four neighbours on a torus, and react at each point."""
+    points = np.arange(side**2).reshape(side, side)
+    matrix = np.zeros((side**2, side**2))
+    for axis in (0, 1):
+        for shift in (1, -1):
+            matrix[points.ravel(), np.roll(points, shift, axis).ravel()] = 1
+    reactions = np.kron(np.ones((species, species)), np.eye(side**2))
+    return Pattern.of(np.kron(np.eye(species), matrix) + reactions)
+
+
 def places(pattern: Pattern) -> tuple:
     return tuple(zip(pattern.rows.tolist(), pattern.cols.tolist(), strict=True))
 
@@ -62,6 +74,8 @@ CASES = {
     "sparse arrow": (SparseLU(arrow()), arrow()),
     "dense": (Dense(9), arrow()),
     "krylov": (Krylov(grid(), tolerance=1e-13), grid()),
+    "krylov, ilu": (Krylov(grid(), tolerance=1e-13, preconditioner="ilu"), grid()),
+    "krylov, two species": (Krylov(torus(), tolerance=1e-13, most=8), torus()),
     "block": (BlockTridiagonal(grid()), grid()),
     "klu": (KLU(grid()), grid()),
 }
@@ -154,15 +168,46 @@ def test_elimination_by_minimum_degree_fills_in_little():
     assert filled < side**2 * 2 * side * 0.6  # an order by bandwidth fills the whole band
 
 
+@pytest.mark.parametrize("species", [1, 2, 3, 4])
+def test_the_unknowns_at_a_point_are_found(species):
+    structure = BlockJacobi(torus(10, species))
+    assert structure.block == species
+
+
+def test_blocks_are_inverted_exactly_where_nothing_else_couples():
+    pattern = Pattern.of(np.kron(np.ones((3, 3)), np.eye(5)))
+    structure, dense = BlockJacobi(pattern), matrix_of(pattern) + 9 * np.eye(15)
+    matrix = structure.jacobian(lambda x: jnp.asarray(dense) @ x, jnp.zeros(15))
+    found = structure.solve(structure.factor(matrix), jnp.arange(15.0))
+    np.testing.assert_allclose(found, np.linalg.solve(dense, np.arange(15.0)), rtol=1e-10)
+
+
+def test_products_are_enough_to_solve_with():
+    structure = CASES["krylov, two species"][0]
+    dense = jnp.asarray(matrix_of(torus())) + 9 * jnp.eye(structure.size)
+    matrix = structure.jacobian(lambda x: dense @ x, jnp.zeros(structure.size))
+    weights = jnp.linspace(0.1, 2.0, structure.size)
+    b = jnp.cos(jnp.arange(1.0 * structure.size))
+    found = structure.solve_near(
+        lambda x: dense @ x, structure.near.factor(matrix), b,
+        units=(weights, 1 / weights), small=jnp.asarray(1e-10),
+    )  # fmt: skip
+    assert float(jnp.sqrt(jnp.mean(((b - dense @ found) / weights) ** 2))) <= 1e-9
+
+
 def test_the_structure_follows_from_the_pattern():
     kinds = {
         "robertson": (compile(problems.robertson().system).jacobian_pattern, Unrolled),
         "pollu": (compile(problems.pollu().system).jacobian_pattern, SparseLU),
         "rod": (compile(brusselator_1d(1024).system).jacobian_pattern, BlockTridiagonal),
         "torus": (compile(brusselator_2d(12).system).jacobian_pattern, SparseLU),
+        "fine torus": (compile(brusselator_2d(24).system).jacobian_pattern, Krylov),
         "full": (Pattern.of(np.ones((40, 40))), Dense),
         "alone": (Pattern.of(np.eye(1000)), Diagonal),
     }
+    rows = np.kron(np.eye(300) + np.eye(300, k=1) + np.eye(300, k=-1), np.ones((8, 8)))
+    if importlib.util.find_spec("klujax"):  # a rod of 8 species: little fills in
+        kinds["rod of many"] = Pattern.of(rows), KLU
     for name, (pattern, kind) in kinds.items():
         assert isinstance(choose_structure(pattern, "cpu"), kind), name
     assert isinstance(choose_structure(kinds["pollu"][0], "gpu"), Dense)

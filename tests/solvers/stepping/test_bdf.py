@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 
 import sciml as sm
 from benchmarks import problems
-from benchmarks.stiff_problems import brusselator_1d
+from benchmarks.stiff_problems import brusselator_1d, brusselator_2d
 from sciml.solvers.stepping._bdf import _advanced, _rescaled
 
 
@@ -47,7 +47,8 @@ def test_it_takes_as_many_steps_as_scipys(problem):
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
-def test_differences_of_a_polynomial_are_carried_and_rescaled_exactly(order):
+@pytest.mark.parametrize("kernel", [True, False])
+def test_differences_of_a_polynomial_are_carried_and_rescaled_exactly(order, kernel):
     """Backward differences of ``t^order`` on a grid, by their definition."""
     h, t1 = 0.3, 2.0
 
@@ -60,7 +61,7 @@ def test_differences_of_a_polynomial_are_carried_and_rescaled_exactly(order):
         return jnp.asarray(found)[:, None]
 
     kept = jnp.arange(8)[:, None] <= order
-    rescaled = _rescaled(differences(t1, h), jnp.asarray(order), jnp.asarray(0.7))
+    rescaled = _rescaled(kernel, differences(t1, h), jnp.asarray(order), jnp.asarray(0.7))
     wanted = differences(t1, 0.7 * h)
     np.testing.assert_allclose(
         jnp.where(kept, rescaled, 0), jnp.where(kept, wanted, 0), rtol=1e-9, atol=1e-11
@@ -124,6 +125,35 @@ def test_a_rod_is_solved_by_blocks():
         assert "three diagonals" in sol.method
         ends[sol.method[:3]] = sol.ys[-1]
     np.testing.assert_allclose(ends["BDF"], ends["Rod"], rtol=1e-6)
+
+
+def test_gradients_through_each_structure_are_those_of_dense_elimination():
+    model = sm.compile(brusselator_2d(6).system)
+    pattern = model.jacobian_pattern.with_diagonal()
+    kinds = (
+        sm.solvers.Dense(pattern.shape[0]),
+        *(
+            kind(pattern)
+            for kind in (sm.solvers.SparseLU, sm.solvers.BlockTridiagonal, sm.solvers.Krylov)
+        ),
+    )
+
+    def end(alpha, structure):
+        sol = sm.solve(
+            model, t=(0, 1), saveat=[1.0], values={"alpha": alpha}, rtol=1e-7, atol=1e-7,
+            solver=sm.BDF(structure=structure), max_steps=512,
+        )  # fmt: skip
+        return jnp.sum(sol.ys[-1] ** 2), sol.stats["num_steps"]
+
+    found = [
+        jax.jit(jax.value_and_grad(lambda a, k=kind: end(a, k), has_aux=True))(0.1)
+        for kind in kinds
+    ]
+    (exact, others), wanted = found[0]
+    for (near, steps), slope in found[1:]:
+        assert float(near) == pytest.approx(float(exact), rel=1e-6)
+        assert float(slope) == pytest.approx(float(wanted), rel=1e-5)
+        assert int(steps) < 1.1 * int(others)
 
 
 def test_rates_that_are_no_numbers_end_the_solve():
