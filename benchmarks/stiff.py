@@ -46,7 +46,10 @@ def steppers(name: str) -> dict[str, tuple[Any, tuple[float, ...]]]:
     }
     if name in SMALL:
         return small
-    return {"Rodas5P": (sm.Rodas5P(), (3, 5, 7)), "BDF": (sm.BDF(), (4, 5, 6, 7, 8))}
+    bdf = sm.BDF(), (4, 5, 6, 7, 8, 9)
+    if name == "brusselator_2d":
+        return {"BDF": bdf, "RKC": (sm.RKC(), (3, 4, 5, 6, 7))}
+    return {"Rodas5P": (sm.Rodas5P(), (3, 5, 7, 8)), "BDF": bdf}
 
 
 def ours(name: str, size: int | None, floors: Iterable[float]) -> dict[str, Points]:

@@ -106,6 +106,13 @@ def robertson() -> Task:
     return symbolic("robertson", rates, (1, 0, 0), 1e5, (1e-6, 1e-9))
 
 
+def lotka_volterra() -> Task:
+    """Prey and predators: not stiff, for `stiff_batches.py`."""
+    return symbolic(
+        "lotka_volterra", lambda x, y: (1.5 * x - x * y, x * y - 3 * y), (10, 5), 10.0, (1.0,)
+    )
+
+
 def oregonator() -> Task:
     """The Belousov-Zhabotinsky reaction."""
 
@@ -307,6 +314,7 @@ def _csc(rows: list) -> tuple[np.ndarray, np.ndarray]:
 
 
 SMALL: dict[str, Callable[[], Task]] = {
+    "lotka_volterra": lotka_volterra,
     "robertson": robertson,
     "hires": hires,
     "oregonator": oregonator,

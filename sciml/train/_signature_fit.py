@@ -52,7 +52,7 @@ class SignatureRegression:
         trajectories; by default 1 to 6, and for λ 1e-6 to 1 (for the ridge 1e-15 to 1).
       shrinkage: "lasso", with which few words remain: each counts in units of its spread, and λ in
         units of the smallest that leaves none; needs scikit-learn, the extra `learn`. Or "ridge",
-        with λ Σ w |θ|² (and without 1/2n), λ in units of the steepest direction squared.
+        with ``λ Σ w |θ|²`` (and without 1/2n), λ in units of the steepest direction squared.
       weights: of a level, w; by default 1.
       folds: of cross-validation.
 

@@ -65,13 +65,13 @@ def solver_cost(
         E_j = RMS(e_j / (atol + max(|u_j|, |u_{j+1}|) rtol))
         S_j = RMS(k_x - k_y) / RMS(g_x - g_y) / stability
 
-    ===================  ================  =================  =================
-    kind                 reduce="sum"      "mean"             "max"
-    ===================  ================  =================  =================
-    ``error``            sum of E_j |h_j|  mean of E_j |h_j|  max of E_j |h_j|
-    ``error_squared``    sum of E_j^2      mean of E_j^2      max of E_j^2
-    ``stiffness``        sum of S_j |h_j|  mean of S_j        max of S_j
-    ===================  ================  =================  =================
+    ===================  ======================  =======================  ======================
+    kind                 reduce="sum"            "mean"                   "max"
+    ===================  ======================  =======================  ======================
+    ``error``            sum of ``E_j |h_j|``    mean of ``E_j |h_j|``    max of ``E_j |h_j|``
+    ``error_squared``    sum of ``E_j^2``        mean of ``E_j^2``        max of ``E_j^2``
+    ``stiffness``        sum of ``S_j |h_j|``    mean of ``S_j``          max of ``S_j``
+    ===================  ======================  =======================  ======================
 
     Steps whose S_j is 0 or undefined do not count. Step sizes are constants for the gradient. The
     value depends on solver and tolerances, and a good weight with it.
