@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from sciml.dsl import DeclarationError
 from sciml.dsl.codegen.pattern import Pattern
 
 from ._block_jacobi import BlockJacobi
@@ -40,6 +41,12 @@ class Krylov(AbstractStructure):
     tolerance: float = 1e-8
     most: int = 60
     preconditioner: str = "block_jacobi"
+
+    def __post_init__(self) -> None:
+        if self.preconditioner not in ("block_jacobi", "ilu"):
+            raise DeclarationError(
+                f'preconditioner is "block_jacobi" or "ilu", not {self.preconditioner!r}'
+            )
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -104,7 +111,7 @@ class Krylov(AbstractStructure):
 
     def describe(self) -> str:
         by = "ILU(0)" if self.preconditioner == "ilu" else self.near.describe()
-        return f"GMRES with {by}, of {self.size} x {self.size}, {len(self.pattern.rows)} entries"
+        return f"Krylov subspaces with {by}, of {self.size} x {self.size}, {len(self.pattern.rows)} entries"
 
 
 def gmres(

@@ -244,8 +244,8 @@ def _corrected(
     """The change d from the guess, ``M (psi + d) = c f(t1, guess + d)``, by modified Newton.
 
     With factors from before, if they are recent and of nearly the same step, and else or where
-    these fail with new ones; `units` are the weights
-    of the unknowns and their inverses. Returns whether it converged, and what is to be kept.
+    these fail with new ones; `units` are the weights of the unknowns and their inverses. Returns
+    whether it converged, and what is to be kept.
     """
 
     inverse = 1 / c
@@ -266,9 +266,8 @@ def _corrected(
 
     def iterated(factors: Any, scale: Array, rate: Array) -> tuple:
         """Newton iteration: whether it converged, the change, evaluations, rate of convergence."""
-        ratio = (
-            1.0 if isinstance(structure, Krylov) else 2 / (1 + scale / c)
-        )  # factors of another step
+        # factors of another step are made up for; products are those of this one
+        ratio = 1.0 if isinstance(structure, Krylov) else 2 / (1 + scale / c)
 
         def unfinished(carry: tuple) -> Any:
             count, _, _, _, done, lost = carry

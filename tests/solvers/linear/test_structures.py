@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import problems
 from benchmarks.stiff_problems import brusselator_1d, brusselator_2d
-from sciml import compile
+from sciml import DeclarationError, compile
 from sciml.dsl.codegen.pattern import Pattern
 from sciml.solvers.linear import (
     KLU,
@@ -193,6 +193,11 @@ def test_products_are_enough_to_solve_with():
         units=(weights, 1 / weights), small=jnp.asarray(1e-10),
     )  # fmt: skip
     assert float(jnp.sqrt(jnp.mean(((b - dense @ found) / weights) ** 2))) <= 1e-9
+
+
+def test_an_unknown_preconditioner_is_refused():
+    with pytest.raises(DeclarationError, match='"block_jacobi" or "ilu"'):
+        Krylov(grid(), preconditioner="jacobi")
 
 
 def test_the_structure_follows_from_the_pattern():
