@@ -111,7 +111,8 @@ class Krylov(AbstractStructure):
 
     def describe(self) -> str:
         by = "ILU(0)" if self.preconditioner == "ilu" else self.near.describe()
-        return f"Krylov subspaces with {by}, of {self.size} x {self.size}, {len(self.pattern.rows)} entries"
+        size, entries = self.size, len(self.pattern.rows)
+        return f"Krylov subspaces with {by}, of {size} x {size}, {entries} entries"
 
 
 def gmres(
