@@ -32,7 +32,6 @@ class Batch(NamedTuple):
     name: str  # that the peers know it by
     count: int
     system: sm.System
-    values: dict[str, float]
     end: float
     solver: Any
     tolerances: tuple[tuple[float, float], ...]
@@ -42,31 +41,29 @@ def robertson() -> Batch:
     """Three reactions."""
     y1, y2, y3 = sm.unknowns("y1 y2 y3")
     k1, k2, k3 = sm.parameters("k1 k2 k3")
-    values = {"k1": 0.04, "k2": 1e4, "k3": 3e7}
     system = sm.System(
         sm.Eq(D(y1), -k1 * y1 + k2 * y2 * y3),
         sm.Eq(D(y2), k1 * y1 - k2 * y2 * y3 - k3 * y2**2),
         sm.Eq(D(y3), k3 * y2**2),
         initial={y1: 1, y2: 0, y3: 0},
-        values=dict(zip((k1, k2, k3), values.values(), strict=True)),
+        values={k1: 0.04, k2: 1e4, k3: 3e7},
     )
     tolerances = (1e-4, 1e-10), (1e-6, 1e-12)
-    return Batch("robertson", 1000, system, values, 1e5, "stiff", tolerances)
+    return Batch("robertson", 1000, system, 1e5, "stiff", tolerances)
 
 
 def lotka_volterra() -> Batch:
     """Prey and predators."""
     x, y = sm.unknowns("x y")
     a, b, c, d = sm.parameters("a b c d")
-    values = {"a": 1.5, "b": 1.0, "c": 3.0, "d": 1.0}
     system = sm.System(
         sm.Eq(D(x), a * x - b * x * y),
         sm.Eq(D(y), d * x * y - c * y),
         initial={x: 10, y: 5},
-        values=dict(zip((a, b, c, d), values.values(), strict=True)),
+        values={a: 1.5, b: 1.0, c: 3.0, d: 1.0},
     )
     tolerances = (1e-5, 1e-5), (1e-7, 1e-7)
-    return Batch("lotka_volterra", 10_000, system, values, 10.0, None, tolerances)
+    return Batch("lotka_volterra", 10_000, system, 10.0, None, tolerances)
 
 
 def run() -> list[Row]:
@@ -78,11 +75,11 @@ def rows(batch: Batch) -> list[Row]:
     """The rows of one."""
     model = sm.compile(batch.system)
     arrays, rest = eqx.partition(model, eqx.is_array)
-    spread = np.random.default_rng(0).uniform(0.9, 1.1, (len(batch.values), batch.count))
+    spread = np.random.default_rng(0).uniform(0.9, 1.1, (len(model.parameters), batch.count))
     spread[:, 0] = 1
     values = {
-        name: jnp.asarray(value * factors)
-        for (name, value), factors in zip(batch.values.items(), spread, strict=True)
+        name: value * jnp.asarray(factors)
+        for (name, value), factors in zip(model.parameters.items(), spread, strict=True)
     }
     found, _ = peers(batch.name, None, 20.0)
     told = []

@@ -15,7 +15,7 @@ from ._diagonal import Diagonal
 from ._klu import KLU
 from ._krylov import Krylov
 from ._ordering import bandwidth, block_order, reverse_cuthill_mckee
-from ._sparse import SparseLU, count_steps
+from ._sparse import SparseLU, count_steps, limit
 from ._structure import AbstractStructure
 from ._unrolled import Unrolled
 
@@ -37,7 +37,7 @@ from ._unrolled import Unrolled
 # |   dimensions                              |        |                                   |
 _FEW, _SCALARS, _NARROW, _LONG = 8, 20, 4, 256
 _ON_GPU, _FULL, _SMALL = 8000, 0.5, 32
-_STEPS, _PER_ENTRY, _LOOKED_AT = 300_000, 30, 50_000
+_STEPS, _LOOKED_AT = 300_000, 50_000
 
 
 @functools.lru_cache(maxsize=128)
@@ -52,7 +52,7 @@ def choose_structure(
     on_cpu = (device or jax.default_backend()) == "cpu"
     if not (pattern.rows != pattern.cols).any():
         return Diagonal(size)
-    if size <= _FEW and count_steps(pattern, _SCALARS) <= _SCALARS:
+    if size <= _FEW and count_steps(pattern) <= _SCALARS:
         places = zip(pattern.rows.tolist(), pattern.cols.tolist(), strict=True)
         return Unrolled(size, tuple(places))
     full = entries > _FULL * size**2
@@ -63,16 +63,17 @@ def choose_structure(
         return Dense(size) if full or size <= _ON_GPU else iterative
     if full and size > _SMALL:
         return Dense(size)
-    fill = max(_STEPS, _PER_ENTRY * entries)
-    if size <= _LOOKED_AT and count_steps(pattern, fill) <= _STEPS:
+    if size <= _LOOKED_AT and count_steps(pattern) <= _STEPS:
         return SparseLU(pattern)
-    if importlib.util.find_spec("klujax") and (algebraic or _fills_little(pattern, fill)):
+    if importlib.util.find_spec("klujax") and (algebraic or _fills_little(pattern)):
         return KLU(pattern)
     return iterative
 
 
-def _fills_little(pattern: Pattern, most: int) -> bool:
+def _fills_little(pattern: Pattern) -> bool:
     """Whether elimination takes few steps; of large patterns only the bandwidth is known."""
     if pattern.shape[0] <= _LOOKED_AT:
-        return count_steps(pattern, most) <= most
-    return pattern.shape[0] * bandwidth(pattern, reverse_cuthill_mckee(pattern)) ** 2 <= most
+        return count_steps(pattern) <= limit(pattern)
+    return pattern.shape[0] * bandwidth(pattern, reverse_cuthill_mckee(pattern)) ** 2 <= limit(
+        pattern
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import scipy.sparse.csgraph
 
@@ -10,6 +12,7 @@ from sciml.dsl.codegen.pattern import Pattern
 _WIDEST = 16  # up to this bandwidth it is worth a search for blocks smaller than it
 
 
+@functools.lru_cache(maxsize=32)
 def reverse_cuthill_mckee(pattern: Pattern) -> np.ndarray:
     """An order of small bandwidth: entry k is the unknown that comes k-th.
 
@@ -18,7 +21,9 @@ def reverse_cuthill_mckee(pattern: Pattern) -> np.ndarray:
     """
     matrix = pattern.to_scipy()
     matrix = (matrix + matrix.T).astype(np.int8).tocsr()
-    return scipy.sparse.csgraph.reverse_cuthill_mckee(matrix, symmetric_mode=True)
+    order = scipy.sparse.csgraph.reverse_cuthill_mckee(matrix, symmetric_mode=True)
+    order.flags.writeable = False  # it is kept
+    return order
 
 
 def bandwidth(pattern: Pattern, order: np.ndarray) -> int:

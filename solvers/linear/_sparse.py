@@ -21,6 +21,7 @@ from ._ordering import bandwidth, reverse_cuthill_mckee
 from ._structure import AbstractStructure
 
 _SMALL = 400  # unknowns, up to which a step with these factors is compiled as one kernel
+_STEPS, _PER_ENTRY = 300_000, 30  # of elimination, of which one is always counted
 _NARROW = 8  # bandwidth up to which an order of small bandwidth fills in least, or nearly so
 
 
@@ -127,8 +128,8 @@ class _Plan:
 
 def _planned(pattern: Pattern, *, fill: bool) -> _Plan:
     size = pattern.shape[0]
-    found = _eliminated(pattern, fill)
-    assert found is not None  # there is no limit
+    found = _eliminated(pattern, fill, limit(pattern)) or _eliminated(pattern, fill)
+    assert found is not None  # the second has no limit
     order, across, below = found
     rank = np.argsort(order)
     pairs = sorted((k, j) for k in range(size) for j in across[k])
@@ -226,11 +227,16 @@ def _eliminated(
     return None if found is None else (order, *found)
 
 
-def count_steps(pattern: Pattern, most: int) -> int:
-    """How many steps the elimination takes, before it is planned; ``most + 1``, if it is more."""
-    found = _eliminated(pattern, True, most)
+def limit(pattern: Pattern) -> int:
+    """How many steps of elimination are counted: with more, other linear algebra is better."""
+    return max(_STEPS, _PER_ENTRY * pattern.size)
+
+
+def count_steps(pattern: Pattern) -> float:
+    """How many steps the elimination takes, before it is planned; infinity above `limit`."""
+    found = _eliminated(pattern, True, limit(pattern))
     if found is None:
-        return most + 1
+        return np.inf
     _, across, below = found
     return sum(len(a) * len(b) for a, b in zip(across, below, strict=True))
 

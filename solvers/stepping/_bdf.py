@@ -249,9 +249,7 @@ def _corrected(
     these fail with new ones; `units` are the weights of the unknowns and their inverses. Returns
     whether it converged, and what is to be kept.
     """
-
     inverse = 1 / c
-    close = _CLOSE_ITERATIVE if isinstance(structure, Krylov) else _CLOSE
 
     def residual(change: Array) -> Array:
         return f(t1, guess + change) - weighed(setting.mass, psi + change) * inverse
@@ -260,17 +258,20 @@ def _corrected(
         jacobian = structure.jacobian(lambda z: f(t1, guess + z), change)
         return shifted(structure, jacobian, inverse, setting.mass)
 
-    def solved(factors: Any, b: Array) -> Array:
-        if not isinstance(structure, Krylov):
-            return structure.solve(factors, b)
+    if isinstance(structure, Krylov):
+        close, small = _CLOSE_ITERATIVE, _NEAR * _CLOSE_ITERATIVE * inverse
         _, product = jax.linearize(lambda d: -residual(d), jnp.zeros_like(guess))
-        small = _NEAR * close * inverse
-        return structure.solve_near(product, factors, b, units=units, small=small)
+
+        def solved(factors: Any, scale: Array, b: Array) -> Array:
+            return structure.solve_near(product, factors, b, units=units, small=small)
+    else:
+        close = _CLOSE
+
+        def solved(factors: Any, scale: Array, b: Array) -> Array:
+            return 2 / (1 + scale / c) * structure.solve(factors, b)  # factors of another step
 
     def iterated(factors: Any, scale: Array, rate: Array) -> tuple:
         """Newton iteration: whether it converged, the change, evaluations, rate of convergence."""
-        # factors of another step are made up for; products are those of this one
-        ratio = 1.0 if isinstance(structure, Krylov) else 2 / (1 + scale / c)
 
         def unfinished(carry: tuple) -> Any:
             count, _, _, _, done, lost = carry
@@ -278,7 +279,7 @@ def _corrected(
 
         def better(carry: tuple) -> tuple:
             count, change, before, rate, _, _ = carry
-            move = ratio * solved(factors, residual(change))
+            move = solved(factors, scale, residual(change))
             size = _norm(move * units[1], structure.in_one_kernel)
             seen = jnp.where(count == 0, rate, jnp.maximum(0.3 * rate, size / before))
             done = size * jnp.minimum(1.0, seen) < close
@@ -401,7 +402,7 @@ def _advanced_derivative(primals: Any, tangents: Any) -> Any:
 def _sums_of(order: int) -> np.ndarray:
     """The rows of `_advanced` as sums of the differences before, and of the change."""
     sums = np.eye(_MOST + 3, _MOST + 4)
-    sums[order + 2] = -np.eye(_MOST + 4)[order + 1] if order else 0
+    sums[order + 2] = -np.eye(_MOST + 4)[order + 1]
     sums[order + 1 : order + 3, -1] = 1
     sums[order + 1, order + 1] = 0
     for n in range(order, -1, -1):

@@ -104,7 +104,7 @@ class RKC(dfx.AbstractAdaptiveSolver):
         h = span.astype(radius.dtype)
         wanted = 1 + jnp.floor(jnp.sqrt(1 + 1.54 * h * radius))
         feasible = wanted <= self.most  # not so for one that is not a number, either
-        stages = jnp.where(feasible, jnp.maximum(wanted, 2), 2).astype(jnp.int32)
+        stages = jnp.where(feasible, wanted, 2).astype(jnp.int32)
         table = as_one_kernel(functools.partial(_coefficients, self.most))(stages, h)
 
         def more(carry: tuple) -> Array:

@@ -121,12 +121,7 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         closed = eqx.filter_closure_convert(function, *args)
         if jax.default_backend() != "cpu" or not _plain(closed.jaxpr):
             return function(*args)
-        # what is known while tracing is a constant of the kernel, and no argument
-        arrays, rest = eqx.partition((closed, args), lambda x: isinstance(x, jax.core.Tracer))
-
-        def plain(arrays: Any) -> Any:
-            whole, own = eqx.combine(arrays, rest)
-            return whole(*own)
+        plain, arrays = _of_tracers(closed, args)
 
         @jax.custom_batching.custom_vmap
         def single(arrays: Any) -> Any:
@@ -164,18 +159,27 @@ def as_own_kernels(function: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def called(*args: Any) -> Any:
-        closed = eqx.filter_closure_convert(function, *args)
-        arrays, rest = eqx.partition((closed, args), eqx.is_array)
+        plain, arrays = _of_tracers(eqx.filter_closure_convert(function, *args), args)
 
-        def plain(arrays: Any) -> Any:
-            whole, own = eqx.combine(arrays, rest)
+        def whole(arrays: Any) -> Any:
             with set_xla_metadata(inlineable="true"):  # calls within are not apart
-                return whole(*own)
+                return plain(arrays)
 
         with set_xla_metadata(inlineable="false"):
-            return jax.jit(plain)(arrays)
+            return jax.jit(whole)(arrays)
 
     return called
+
+
+def _of_tracers(closed: Any, args: tuple) -> tuple[Callable[[Any], Any], Any]:
+    """A call as a function of what is being traced; what is known by then is a constant in it."""
+    arrays, rest = eqx.partition((closed, args), lambda x: isinstance(x, jax.core.Tracer))
+
+    def plain(arrays: Any) -> Any:
+        whole, own = eqx.combine(arrays, rest)
+        return whole(*own)
+
+    return plain, arrays
 
 
 def _plain(jaxpr: Any) -> bool:
