@@ -49,9 +49,9 @@ class RKC(dfx.AbstractAdaptiveSolver):
 
     >>> import diffrax as dfx, jax.numpy as jnp, sciml as sm
     >>> term = dfx.ODETerm(lambda t, y, args: 1e4 * (jnp.roll(y, 1) - 2 * y + jnp.roll(y, -1)))
-    >>> control, y0 = dfx.PIDController(rtol=1e-6, atol=1e-8), jnp.zeros(64).at[0].set(64.0)
+    >>> control, y0 = dfx.PIDController(rtol=1e-4, atol=1e-4), jnp.zeros(64).at[0].set(64.0)
     >>> sol = dfx.diffeqsolve(term, sm.RKC(), 0.0, 1.0, 1e-4, y0, stepsize_controller=control)
-    >>> bool(jnp.allclose(sol.ys[0], 1.0, atol=1e-4))
+    >>> bool(jnp.allclose(sol.ys[0], 1.0, atol=1e-3))
     True
 
     Source: Sommeijer, Shampine, Verwer, RKC: an explicit solver for parabolic PDEs, J. Comput.
