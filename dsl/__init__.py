@@ -19,6 +19,12 @@ from ._calculus import (
     to_stratonovich as to_stratonovich,
 )
 from ._compile import compile as compile
+from ._coordinates import (
+    Coordinate as Coordinate,
+    at as at,
+    coordinate as coordinate,
+    coordinates as coordinates,
+)
 from ._drivers import (
     Brownian as Brownian,
     Control as Control,
@@ -54,6 +60,7 @@ from ._symbols import (
 from ._system import System as System
 from .check import check as check, check_complete as check_complete
 from .codegen import Model as Model, refuse_algebraic as refuse_algebraic
+from .lower import discretise as discretise, stretched as stretched
 from .simplify import simplify as simplify
 
 expression_text = text

@@ -1,22 +1,37 @@
-"""The verb `compile`: check, simplify, generate."""
+"""The verb `compile`: check, put on a grid, simplify, generate."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from ._errors import DeclarationError
 from ._system import System
 from .check import check
 from .codegen import Model, lower
+from .lower import Fields, discretise
 from .simplify import simplify
 
 
-def compile(system: System, *, dtype: Any = None) -> Model:
+def compile(
+    system: System,
+    *,
+    grid: Mapping[Any, Any] | None = None,
+    order: int = 4,
+    scheme: str | Mapping[Any, str] | None = None,
+    dtype: Any = None,
+) -> Model:
     """Compiles a system to an Equinox module with a pure JAX vector field.
 
-    Arguments: `system`; `dtype` of its leaves (jax's default floating type if not given).
+    Arguments: `system`; `dtype` of its leaves (jax's default floating type if not given). For
+    fields also `grid`, for each coordinate the number of nodes or the nodes themselves; the `order`
+    of finite differences, 2, 4, 6 or 8; and the `scheme` of first derivatives, "central", "upwind"
+    or "weno", also for each derivative by itself, ``{D(u, s): "weno"}``; if not given, "weno" where
+    nothing is damped along the coordinate.
     Returns a `Model`: ``vector_field(t, y, args)``, ``parameters``, ``initial``, ``networks``,
     ``observed``, ``source``. A system is compiled once; systems are immutable.
     Raises `ModelError` with every fault that was found.
@@ -28,9 +43,34 @@ def compile(system: System, *, dtype: Any = None) -> Model:
     -1.0
     """
     dtype = jnp.zeros(()).dtype if dtype is None else jnp.dtype(dtype)
-    compiled: dict[str, Model] = system.__dict__.setdefault("_compiled", {})  # lives as long as it
-    if dtype.name not in compiled:
+    compiled: dict[Any, Model] = system.__dict__.setdefault("_compiled", {})  # lives as long as it
+    key = dtype.name, repr(_spelled(grid)), order, repr(scheme)
+    if key not in compiled:
         check(system)
         with jax.ensure_compile_time_eval():  # what is kept must not belong to a trace around us
-            compiled[dtype.name] = lower(system, simplify(system), dtype)
-    return compiled[dtype.name]
+            arrays, fields = _arrays(system, grid, order, scheme)
+            compiled[key] = lower(arrays, simplify(arrays), dtype, fields)
+    return compiled[key]
+
+
+def _spelled(grid: Mapping[Any, Any] | None) -> Any:
+    """A grid in full, so that two of them are compared by all their nodes."""
+    return {str(s): v if isinstance(v, int) else np.asarray(v).tolist()
+            for s, v in (grid or {}).items()}  # fmt: skip
+
+
+def _arrays(
+    system: System, grid: Mapping[Any, Any] | None, order: int, scheme: Any
+) -> tuple[System, Fields | None]:
+    """The system of arrays that is solved for, and how fields lie in it, if there are any."""
+    if not system.coordinates:
+        if grid:
+            raise DeclarationError("grid: this system has no coordinates, and needs no grid")
+        return system, None
+    if grid is None:
+        names = ", ".join(f"{s}: 100" for s in system.coordinates)
+        raise DeclarationError(
+            f"this system has fields: give the number of nodes of each coordinate, grid={{{names}}}"
+        )
+    arrays, fields = discretise(system, grid, order=order, scheme=scheme)
+    return check(arrays), fields

@@ -37,7 +37,7 @@ class Static(sympy.Atom):
         return (self.value,)
 
     def _sympystr(self, printer: Any) -> str:
-        return key_text(self.value) if isinstance(self.value, tuple) else str(self.value)
+        return key_text(self.value) if _is_key(self.value) else str(self.value)
 
     def _latex(self, printer: Any) -> str:
         return rf"\mathtt{{{self._sympystr(printer)}}}"
@@ -283,6 +283,32 @@ class Concatenate(_Named):
         return self
 
 
+class Pad(_Named):
+    """Zeros around an array: of each axis so many before it and so many behind."""
+
+    label = "pad"
+
+    def __new__(cls, operand: sympy.Expr, widths: Static) -> Pad:
+        self = super().__new__(cls, operand, widths)
+        sizes = zip(shape_of(operand), widths.value, strict=True)
+        self.shape = tuple(n + before + behind for n, (before, behind) in sizes)
+        return self
+
+
+class Update(_Named):
+    """An array in which a block is replaced, the one that begins at `starts`."""
+
+    label = "update"
+
+    def __new__(cls, whole: sympy.Expr, block: sympy.Expr, starts: Static) -> Update:
+        self = super().__new__(cls, whole, block, starts)
+        self.shape = shape_of(whole)
+        ends = (i + n for i, n in zip(starts.value, shape_of(block), strict=True))
+        if any(end > n for end, n in zip(ends, self.shape, strict=True)):
+            raise ShapeError(f"{self}: the block does not fit into the shape {self.shape}")
+        return self
+
+
 class SolveLinear(_Named):
     """The solution of a small dense linear system; where entries have a shape, at each element.
 
@@ -361,6 +387,13 @@ def shape_of(expression: sympy.Basic) -> Shape:
         raise ShapeError(
             f"{expression}: the shapes {sorted(set(filter(None, shapes)))} do not broadcast"
         ) from None
+
+
+def _is_key(value: Any) -> bool:
+    """Whether a setting is an index; others are plain numbers and tuples of them."""
+    return isinstance(value, tuple) and all(
+        not isinstance(item, tuple) or item[0] == "slice" for item in value
+    )
 
 
 def thaw_key(key: tuple) -> tuple:

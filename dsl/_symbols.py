@@ -113,6 +113,12 @@ class Unknown(Function):
     description: str = ""
     metadata = ("shape", "unit", "bounds", "guess", "description")
 
+    def at(self, **places: Any) -> sympy.Expr:
+        """Its value at a place, for a field: ``u.at(s=0)``."""
+        from ._coordinates import at
+
+        return at(self, **places)
+
 
 class Parameter(ArrayOperators, sympy.Symbol):
     """A constant of the model: given a value, or estimated from data."""
@@ -214,6 +220,8 @@ def D(expression: Any, *wrt: Any) -> sympy.Expr:
     for symbol, order in counts:
         if order and isinstance(expression, (AppliedUndef, sympy.Derivative)):
             expression = _derivative(expression, symbol, order)
+        elif order and _is_flux(expression, symbol):
+            expression = _of_flux(expression, symbol, order)
         else:
             expression = expression.diff(symbol, order) if order else expression
     return expression
@@ -221,6 +229,30 @@ def D(expression: Any, *wrt: Any) -> sympy.Expr:
 
 def _derivative(expression: sympy.Expr, symbol: sympy.Expr, order: int) -> sympy.Expr:
     return sympy.Derivative(expression, (symbol, order))
+
+
+def _is_flux(expression: sympy.Expr, symbol: sympy.Expr) -> bool:
+    """Whether it is a derivative by a coordinate, of more than a field alone."""
+    from ._coordinates import Coordinate
+
+    return isinstance(symbol, Coordinate) and any(
+        symbol in unknown.args for unknown in expression.atoms(AppliedUndef)
+    )
+
+
+def _of_flux(expression: sympy.Expr, symbol: sympy.Expr, order: int) -> sympy.Expr:
+    """A derivative that is not carried out, but for sums and constant factors.
+
+    So ``D(k(u) * D(u, s), s)`` stays what it says, the divergence of a flux, and is discretised so
+    that the flux is conserved.
+    """
+    if expression.is_Add:
+        return sympy.Add(*(D(term, symbol, order) for term in expression.args))
+    if expression.is_Mul:
+        outside, inside = expression.as_independent(symbol, as_Add=False)
+        if outside != 1:
+            return outside * D(inside, symbol, order)
+    return _derivative(expression, symbol, order)
 
 
 def unknown(

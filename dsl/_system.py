@@ -13,6 +13,7 @@ import sympy
 from sympy.core.function import AppliedUndef
 
 from ._arrays import as_expression
+from ._coordinates import At, Coordinate, is_field
 from ._drivers import Brownian, Control, Driver
 from ._equations import Equation, as_equations
 from ._errors import DeclarationError
@@ -36,6 +37,9 @@ class System:
       observed: quantities that follow from the rest, ``{z: x + y}``.
       name: shown in messages and tables.
       calculus: what ``D(W)`` of a Brownian motion W means, "ito" or "stratonovich".
+      domain: where each coordinate goes, ``{s: (0, 1)}``.
+      boundary: conditions at the ends of the domain, ``Eq(u.at(s=0), 0)``; periodic where both
+        ends are equal, ``Eq(u.at(s=0), u.at(s=1))``.
 
     Raises `DeclarationError` for what is no equation or no mapping. Everything else is looked at by
     `check`, which every verb calls.
@@ -53,6 +57,8 @@ class System:
     name: str
     origin: Origin
     calculus: str
+    domain: Mapping[Any, tuple[Any, Any]]
+    boundary: tuple[Equation, ...]
 
     def __init__(
         self,
@@ -63,6 +69,8 @@ class System:
         name: str = "",
         origin: Origin | None = None,
         calculus: str = "ito",
+        domain: Mapping[Any, Any] | None = None,
+        boundary: Any = (),
     ) -> None:
         if calculus not in CALCULI:
             raise DeclarationError(f'calculus is "ito" or "stratonovich", not {calculus!r}')
@@ -75,10 +83,13 @@ class System:
         set_field("name", name)
         set_field("origin", caller() if origin is None else origin)
         set_field("calculus", calculus)
+        set_field("domain", _domain(domain))
+        set_field("boundary", as_equations([boundary]))
 
     def __reduce__(self) -> tuple:
         fields = dict(self.initial), dict(self.values), dict(self.observed), self.name
-        return _rebuild, (self.equations, *fields, self.origin, self.calculus)
+        space = dict(self.domain), self.boundary
+        return _rebuild, (self.equations, *fields, self.origin, self.calculus, *space)
 
     @functools.cached_property
     def survey(self) -> Survey:
@@ -100,11 +111,21 @@ class System:
         """The neural and forcing terms."""
         return tuple(self.survey.networks)
 
+    @property
+    def coordinates(self) -> tuple[Coordinate, ...]:
+        """The coordinates of its fields, in the order of `domain`; none, of an ordinary system."""
+        return tuple(dict.fromkeys([*self.domain, *self.survey.coordinates]))
+
+    @property
+    def fields(self) -> tuple[Any, ...]:
+        """The unknowns that are functions of coordinates."""
+        return tuple(u for u in self.survey.unknowns if is_field(u))
+
     def replace(self, **changes: Any) -> System:
         """The same system with fields changed.
 
-        `initial`, `values` and `observed` are merged with what is there; `equations` and `name`
-        are replaced.
+        `initial`, `values`, `observed` and `domain` are merged with what is there; `equations`,
+        `boundary` and `name` are replaced.
 
         >>> import sciml as sm
         >>> x, k = sm.unknown("x"), sm.parameter("k")
@@ -112,7 +133,10 @@ class System:
         >>> float(system.replace(values={k: 2}).values[k])
         2.0
         """
-        fields = ("equations", "initial", "values", "observed", "name", "origin", "calculus")
+        fields = (
+            "equations", "initial", "values", "observed", "name", "origin", "calculus", "domain",
+            "boundary",
+        )  # fmt: skip
         if unknown := set(changes) - set(fields):
             raise DeclarationError(
                 f"a System has no field {sorted(unknown)[0]!r}: it has {', '.join(fields)}"
@@ -121,7 +145,7 @@ class System:
         for field in fields[1:]:
             old = getattr(self, field)
             new = changes.get(field, old)
-            if field in ("initial", "values", "observed") and new is not old:
+            if field in ("initial", "values", "observed", "domain") and new is not old:
                 kept = {k: v for k, v in old.items() if name_of(k) not in {name_of(n) for n in new}}
                 new = {**kept, **new}
             merged[field] = new
@@ -135,9 +159,10 @@ class System:
         if not isinstance(other, System):
             return NotImplemented
         merged = {}
-        for field in ("initial", "values", "observed"):
+        for field in ("initial", "values", "observed", "domain"):
             mine, theirs = getattr(self, field), getattr(other, field)
             merged[field] = _merge(field, mine, theirs)
+        merged["boundary"] = (*self.boundary, *other.boundary)
         name = " + ".join(filter(None, (self.name, other.name)))
         if self.survey.noises and other.survey.noises and self.calculus != other.calculus:
             raise DeclarationError(
@@ -150,8 +175,10 @@ class System:
 
     def __str__(self) -> str:
         lines = [f"System {self.name}".rstrip()]
-        lines += [f"  {equation}" for equation in self.equations]
+        lines += [f"  {equation}" for equation in (*self.equations, *self.boundary)]
         lines += [f"  {name_of(k)} := {text(v)}" for k, v in self.observed.items()]
+        ends = ((text(s), *map(number, ends)) for s, ends in self.domain.items())
+        lines += [f"  {low} <= {s} <= {high}" for s, low, high in ends]
         rows = self._rows(text)
         if rows:
             table = table_text(_HEADER, rows)
@@ -178,7 +205,9 @@ class System:
         return rows
 
     def _repr_latex_(self) -> str:
-        equations = aligned((e.lhs, "=", e.rhs) for e in self.equations)
+        lines = [(e.lhs, "=", e.rhs) for e in (*self.equations, *self.boundary)]
+        within = [(s, r"\in", sympy.Interval(*ends)) for s, ends in self.domain.items()]
+        equations = aligned([*lines, *within])
         if not self.observed:
             return f"$${equations}$$"
         named = {sympy.Symbol(k) if isinstance(k, str) else k: v for k, v in self.observed.items()}
@@ -201,9 +230,12 @@ def _rebuild(
     name: str,
     origin: Origin,
     calculus: str,
+    domain: dict,
+    boundary: tuple,
 ) -> System:
-    given = {"initial": initial, "values": values, "observed": observed}
-    return System(*equations, **given, name=name, origin=origin, calculus=calculus)
+    given = {"initial": initial, "values": values, "observed": observed, "domain": domain}
+    rest = {"name": name, "origin": origin, "calculus": calculus, "boundary": boundary}
+    return System(*equations, **given, **rest)
 
 
 CALCULI = ("ito", "stratonovich")
@@ -215,7 +247,7 @@ class Survey:
 
     `unknowns`, `parameters`, `undeclared` (plain symbols without a value) and `networks` map each
     to the first equation that names it, or else to the field and key, ``("observed", z)``;
-    `drivers` are Brownian motions and controls. `orders`
+    `drivers` are Brownian motions and controls, and `coordinates` those of fields. `orders`
     gives for each unknown the highest derivative in the equations; `rates`, per equation, the
     derivatives in it (`right_rates` on its right side), `mentions` the unknowns, and `sides` the
     unknowns on either side; `highest` for each unknown that derivative.
@@ -231,6 +263,7 @@ class Survey:
         self.undeclared: dict[sympy.Symbol, Any] = {}
         self.networks: dict[Neural, Any] = {}
         self.drivers: dict[Any, Any] = {}
+        self.coordinates: dict[Coordinate, Any] = {}
         self.orders: dict[Any, int] = {}
         self.rates: list[set[sympy.Derivative]] = []
         self.right_rates: list[set[sympy.Derivative]] = []
@@ -260,6 +293,9 @@ class Survey:
                 order = int(rate.derivative_count)
                 if order > self.orders.get(rate.expr, 0):
                     self.orders[rate.expr], self.highest[rate.expr] = order, rate
+        for condition in system.boundary:
+            for side in (condition.lhs, condition.rhs):
+                self._walk(side, condition, set(), set())
         for field in ("observed", "initial", "values"):
             for key, value in getattr(system, field).items():
                 if isinstance(value, sympy.Expr) and not value.is_number:
@@ -344,8 +380,15 @@ class Survey:
             elif isinstance(item, AppliedUndef):
                 self.unknowns.setdefault(item, where)
                 mentions.add(item)
+                pending.extend(a for a in item.args if isinstance(a, Coordinate))
             elif isinstance(item, sympy.Derivative):
                 self._rate(item, where, rates, mentions)
+                if any(isinstance(s, Coordinate) for s in item.variables):
+                    pending.append(item.expr)
+            elif isinstance(item, At):
+                pending.extend((item.place, item.expression))
+            elif isinstance(item, Coordinate):
+                self.coordinates.setdefault(item, where)
             elif isinstance(item, sympy.Symbol):
                 if isinstance(item, Parameter) or item.name in self._valued:
                     self.parameters.setdefault(item, where)
@@ -392,6 +435,27 @@ def _mapping(field: str, given: Any) -> Mapping[Any, Any]:
         if not isinstance(key, (str, sympy.Expr)):
             raise DeclarationError(f"{field}: {key!r} is neither a symbol nor a name")
     return MappingProxyType(dict(given))
+
+
+def _domain(given: Any) -> Mapping[Any, tuple[Any, Any]]:
+    """Where each coordinate goes: two ends, the lower one first."""
+    ends = {}
+    for symbol, interval in _mapping("domain", given).items():
+        if not isinstance(symbol, Coordinate):
+            raise DeclarationError(
+                f"domain: {symbol} is no coordinate; declare it with sm.coordinate(...)"
+            )
+        try:
+            low, high = (sympy.sympify(end) for end in interval)
+            numbers = float(low), float(high)
+        except (TypeError, ValueError, sympy.SympifyError):
+            raise DeclarationError(
+                f"domain of {symbol}: two numbers, (low, high), not {interval!r}"
+            ) from None
+        if not -np.inf < numbers[0] < numbers[1] < np.inf:
+            raise DeclarationError(f"domain of {symbol}: {low} is not below {high}, or not finite")
+        ends[symbol] = low, high
+    return MappingProxyType(ends)
 
 
 def _sympified(value: Any) -> sympy.Expr:

@@ -124,7 +124,7 @@ class Solution(eqx.Module):
 
     def _series(self) -> dict[str, np.ndarray]:
         names = [s.name for s in self.model.states]
-        names += [str(symbol) for symbol in self.model.program.system.observed]
+        names += [str(symbol) for symbol in self.model.program.observed]
         return {name: np.asarray(self[name]) for name in names}
 
     def plot(self, *expressions: Any, ax: Any = None) -> Any:

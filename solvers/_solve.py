@@ -69,6 +69,9 @@ def solve(
     controls: Mapping[Any, Any] | None = None,
     regularise: Any = None,
     noise: str = "refinable",
+    grid: Mapping[Any, Any] | None = None,
+    order: int = 4,
+    scheme: str | Mapping[Any, str] | None = None,
 ) -> Solution:
     """Solves a system (or a compiled model) from its initial values over ``t = (t0, t1)``.
 
@@ -95,6 +98,7 @@ def solve(
         is then in ``sol.stats["cost"]``, to be added to a loss.
       noise: "refinable", where a key is one path whatever the steps are; or "stepwise", drawn step
         by step, where another `dt0` is another path: several times faster, for constant steps.
+      grid, order, scheme: of a system of fields, how it is put on a grid; as for `compile`.
 
     Returns a `Solution`, indexed by any expression of the declared symbols.
 
@@ -108,7 +112,11 @@ def solve(
     >>> round(float(sol[x][-1]), 4)
     0.3679
     """
-    model = compile(system) if isinstance(system, System) else system
+    model = system
+    if isinstance(system, System):
+        model = compile(system, grid=grid, order=order, scheme=scheme)
+    elif grid is not None:
+        raise DeclarationError("grid: this model is compiled already; give the grid to sm.compile")
     if not isinstance(model, Model):
         raise DeclarationError(f"solve takes a System or a Model, not {type(system).__name__}")
     for option, given in (("initial", initial), ("values", values)):

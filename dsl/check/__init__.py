@@ -8,6 +8,7 @@ from .balance import balance_faults, empty_fault
 from .complete import check_complete as check_complete
 from .conditions import condition_faults
 from .drivers import driver_faults
+from .fields import field_faults
 from .match import match
 from .names import name_faults
 from .shapes import shape_faults
@@ -31,6 +32,10 @@ def check(system: System) -> System:
     """
     if not system.equations:
         raise ModelError([empty_fault(system)], system.name)
+    if system.coordinates:
+        if faults := field_faults(system):
+            raise ModelError(faults, system.name)
+        return system
     matched = match(system)
     drivers = driver_faults(system)
     if drivers:  # what the others find then follows from these

@@ -119,8 +119,8 @@ class Model(eqx.Module):
 
     def observed(self, t: Any, y: Float[Array, " state"]) -> dict[str, Array]:
         """The observed quantities at one instant, by name."""
-        symbols = tuple(self.program.system.observed)
-        values = self._evaluate(t, y, [self.program.system.observed[s] for s in symbols])
+        symbols = tuple(self.program.observed)
+        values = self._evaluate(t, y, [self.program.observed[s] for s in symbols])
         return {name_of(s): v for s, v in zip(symbols, values, strict=True)}
 
     def evaluate(self, expression: Any, t: Any, y: Float[Array, " state"]) -> Array:
@@ -132,12 +132,18 @@ class Model(eqx.Module):
 
     def expression(self, wanted: Any) -> Any:
         """The expression that a name or expression stands for."""
+        fields = self.program.fields
+        if fields is not None:
+            by_name = {name_of(u): u for u in fields.placed}
+            wanted = by_name.get(wanted, wanted) if isinstance(wanted, str) else wanted
+            if not isinstance(wanted, str):
+                return fields.expression(sympy.sympify(wanted))
         if isinstance(wanted, str):
             symbols = self.symbols
             if wanted not in symbols:
                 known = ", ".join(symbols)
                 raise DeclarationError(f"{wanted!r} is no symbol of this system; it has {known}")
-            return self.program.system.observed.get(wanted, symbols[wanted])
+            return self.program.observed.get(wanted, symbols[wanted])
         return sympy.sympify(wanted)
 
     @property
@@ -195,6 +201,9 @@ class Model(eqx.Module):
                     f"{self.program.initial_expressions[name]}: set its parameters instead"
                 )
             piece = states[name]
+            if (field := self._field(name)) is not None:
+                assert self.program.fields is not None
+                value = self.program.fields.state_values(field, value)
             y = y.at[piece.slice].set(jnp.ravel(_as_array(name, value, piece.shape, dtype)))
         new_networks = dict(self.networks)
         for key, module in (networks or {}).items():
@@ -203,6 +212,11 @@ class Model(eqx.Module):
                 raise DeclarationError(_absent("network", name, self.networks))
             new_networks[name] = as_dtype(module, dtype)
         return Model(new_values, y, new_networks, self.program)
+
+    def _field(self, name: str) -> Any:
+        """The field of this name."""
+        placed = {} if self.program.fields is None else self.program.fields.placed
+        return next((u for u in placed if name_of(u) == name), None)
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -217,7 +231,19 @@ class Model(eqx.Module):
     @property
     def system(self) -> System:
         """The system as it was declared."""
-        return self.program.declared
+        fields = self.program.fields
+        return self.program.declared if fields is None else fields.system
+
+    @property
+    def grid(self) -> dict[str, np.ndarray]:
+        """The nodes of each coordinate, by name; none, without fields."""
+        fields = self.program.fields
+        return {} if fields is None else {s.name: axis.nodes for s, axis in fields.axes.items()}
+
+    @property
+    def schemes(self) -> dict[Any, str]:
+        """For each derivative by a coordinate, in words, how it is computed."""
+        return {} if self.program.fields is None else dict(self.program.fields.schemes)
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -299,9 +325,12 @@ def _misfit(name: str, received: tuple, declared: tuple) -> str:
     )
 
 
-def lower(declared: System, simplified: System, dtype: Any = None) -> Model:
-    """The model of a simplified system; `declared` is kept for display."""
-    program = _program(declared, simplified)
+def lower(declared: System, simplified: System, dtype: Any = None, fields: Any = None) -> Model:
+    """The model of a simplified system; `declared` is kept for display.
+
+    `fields` says how the fields of the system that it comes from lie on a grid.
+    """
+    program = _program(declared, simplified, fields)
     dtype = jnp.zeros(()).dtype if dtype is None else jnp.dtype(dtype)
     parameters = {}
     by_name = {name_of(k): v for k, v in program.fixed.items()}
@@ -319,9 +348,9 @@ def lower(declared: System, simplified: System, dtype: Any = None) -> Model:
     return Model(parameters, jnp.asarray(initial, dtype), networks, program)
 
 
-def _program(declared: System, simplified: System) -> Program:
+def _program(declared: System, simplified: System, fields: Any) -> Program:
     """The program of a system, made once, whatever the type of the leaves."""
     kept = declared.__dict__
     if "_program" not in kept:
-        kept["_program"] = Program(declared, simplified)
+        kept["_program"] = Program(declared, simplified, fields)
     return kept["_program"]

@@ -94,6 +94,7 @@ def _load(function: Function) -> tuple[Callable, Callable]:
         "derivative": derivative,
         "tangent": tangent,
         "cotangent": cotangent,
+        "lax": jax.lax,
         "tables": function.tables,
     }
     exec(compile(function.source, f"<sciml {function.name}>", "exec"), namespace)
@@ -108,10 +109,11 @@ class Program:
     row there is a residual that must be zero, and `residuals` holds by the name of each such piece
     its equation ``0 = residual``. `couplings` holds the entries of the mass matrix beside its
     diagonal, by the names of two pieces: the rate of the first stands with that of the second.
+    `fields` makes arrays of expressions of fields, where the system comes from such.
     """
 
-    def __init__(self, declared: System, system: System) -> None:
-        self.declared, self.system = declared, system
+    def __init__(self, declared: System, system: System, fields: Any = None) -> None:
+        self.declared, self.system, self.fields = declared, system, fields
         self.states: list[State] = []
         offset = 0
         for symbol in system.survey.states:
@@ -198,7 +200,8 @@ class Program:
         noise = diffusion, one_each, self.declared.calculus, tuple(self.paths)
         beside = tuple(self.couplings), self.observe(self.couplings.values()).key
         algebraic = self.algebraic, beside
-        rest = initial, observed, parameters, self.trainable
+        grid = None if self.fields is None else self.fields.key
+        rest = initial, observed, parameters, self.trainable, grid
         return self.rhs.key, algebraic, noise, states, *rest
 
     def __eq__(self, other: object) -> bool:
@@ -240,6 +243,12 @@ class Program:
                 f"has {known}"
             )
         return rest
+
+    @property
+    def observed(self) -> dict[Any, Any]:
+        """The observed quantities that the user knows: not the arrays that stencils read."""
+        named = {} if self.fields is None else self.fields.definitions
+        return {k: e for k, e in self.system.observed.items() if k not in named}
 
     @property
     def noise_size(self) -> int:
@@ -289,7 +298,10 @@ class Program:
         for p in self.parameters:
             shape = getattr(p, "shape", ())
             leaves[p] = graph.add("parameter", static=p.name, shape=shape)
-        builder = Builder(graph, leaves, definitions or self.definitions)
+        definitions = definitions or self.definitions
+        if self.fields is not None:  # arrays that expressions have named since
+            definitions = {**self.fields.definitions, **definitions}
+        builder = Builder(graph, leaves, definitions)
         numbers = [builder.build(e) for e in expressions]
         for symbol in (*self.system.observed, *self.dependent):
             known = builder.known(symbol)

@@ -70,6 +70,10 @@ def array_operation(
         return f"jnp.sum({texts[0]}, axis={static[0]})"
     if op == "roll":
         return f"jnp.roll({texts[0]}, {static[0]}, axis={static[1]})"
+    if op == "pad":
+        return f"jnp.pad({texts[0]}, {static[0]})"
+    if op == "update":
+        return f"lax.dynamic_update_slice({texts[0]}, {texts[1]}, {static[0]})"
     if op in ("stack", "concatenate"):
         if op == "stack":
             texts = _broadcast(texts, shapes, shape[1:])

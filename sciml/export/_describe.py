@@ -25,7 +25,7 @@ def description(model: Model) -> dict[str, Any]:
         "size": model.program.size,
         "states": [_state(model, piece, initial[piece.slice]) for piece in model.states],
         "parameters": [_parameter(model, p) for p in model.program.parameters],
-        "observed": [_observed(s, e) for s, e in model.program.system.observed.items()],
+        "observed": [_observed(s, e) for s, e in model.program.observed.items()],
         "networks": [_network(name, module) for name, module in model.networks.items()],
         "written_by": {"sciml": version(), "jax": jax.__version__},
     }

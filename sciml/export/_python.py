@@ -66,7 +66,7 @@ def python_source(
 def _functions(model: Model) -> list[Function]:
     """The generated functions: rates, observed quantities, initial values."""
     program = model.program
-    observed = list(program.system.observed.values())
+    observed = list(program.observed.values())
     given = program.initial_expressions
     computed = [given[s.name] for s in program.states if s.name in given]
     return [

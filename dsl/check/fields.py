@@ -1,0 +1,5 @@
+"""Fields."""
+
+
+def field_faults(system):
+    return []

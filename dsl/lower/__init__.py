@@ -1,0 +1,4 @@
+"""Lowering: systems of fields to systems of arrays on a grid."""
+
+from .discretise import Fields as Fields, discretise as discretise
+from .grid import stretched as stretched

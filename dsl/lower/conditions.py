@@ -1,0 +1,132 @@
+"""Boundary conditions: at which end each is, for which field, and which coordinates are periodic."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import sympy
+
+from .._coordinates import At, Coordinate, is_field
+from .._equations import Equation
+from .._system import System
+
+End = tuple[Coordinate, int]  # 0 for the lower one, 1 for the upper one
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Conditions:
+    """The conditions of a system, sorted.
+
+    Fields: `ends`, for each end of a coordinate its conditions and the fields that they are for;
+    `periodic`, the coordinates of which each field is periodic; `misplaced`, conditions that are at
+    no end, or at several.
+    """
+
+    ends: Mapping[End, list[tuple[Equation, Any]]]
+    periodic: Mapping[Any, set[Coordinate]]
+    misplaced: list[Equation]
+
+    def count(self, field: Any) -> dict[End, int]:
+        """How many conditions each end has for a field."""
+        counts: Counter[End] = Counter()
+        for end, conditions in self.ends.items():
+            counts[end] += sum(symbol == field for _, symbol in conditions)
+        return {end: n for end, n in counts.items() if n}
+
+
+def sort_conditions(system: System) -> Conditions:
+    """Sorts the boundary conditions of a system."""
+    ends: dict[End, list[Equation]] = {}
+    periodic: dict[Any, set[Coordinate]] = {u: set() for u in system.fields}
+    misplaced = []
+    for condition in system.boundary:
+        pair = _periodic(system, condition)
+        if pair is not None:
+            periodic.setdefault(pair[0], set()).add(pair[1])
+            continue
+        places = {
+            (e.coordinate, _end(system, e))
+            for e in condition.lhs.atoms(At) | condition.rhs.atoms(At)
+        }
+        outer = [place for place in places if place[1] is not None]
+        if len(places) != 1 or not outer:
+            misplaced.append(condition)
+            continue
+        ends.setdefault(outer[0], []).append(condition)
+    shared = {end: _assigned(system, end, found) for end, found in ends.items()}
+    return Conditions(shared, periodic, misplaced)
+
+
+def _periodic(system: System, condition: Equation) -> tuple[Any, Coordinate] | None:
+    """The field and coordinate of ``u.at(s=0) = u.at(s=1)``, which may also be of derivatives."""
+    left, right = condition.lhs, condition.rhs
+    if not (isinstance(left, At) and isinstance(right, At)):
+        return None
+    both = left.expression == right.expression and left.coordinate == right.coordinate
+    if not both or {_end(system, left), _end(system, right)} != {0, 1}:
+        return None
+    inside = left.expression
+    inside = inside.expr if isinstance(inside, sympy.Derivative) else inside
+    return (inside, left.coordinate) if getattr(inside, "args", ()) else None
+
+
+def _end(system: System, e: At) -> int | None:
+    """The end of the domain at which an expression is taken."""
+    if e.coordinate not in system.domain or not e.place.is_number:
+        return None
+    low, high = (float(end) for end in system.domain[e.coordinate])
+    for number, end in enumerate((low, high)):
+        if abs(float(e.place) - end) < 1e-9 * (high - low):
+            return number
+    return None
+
+
+def _assigned(system: System, end: End, conditions: list[Equation]) -> list[tuple[Equation, Any]]:
+    """The field that each condition is for: the one with the fewest so far, relative to its order."""
+    orders = spatial_orders(system)
+    given: Counter[Any] = Counter()
+    found: dict[int, Any] = {}
+    mentioned = {i: _mentioned(system, c, end[0]) for i, c in enumerate(conditions)}
+    for i in sorted(mentioned, key=lambda i: len(mentioned[i])):
+        if not mentioned[i]:
+            continue
+        load = {u: given[u] / max(orders.get((u, end[0]), 1), 1) for u in mentioned[i]}
+        chosen = min(mentioned[i], key=lambda u: load[u])
+        found[i] = chosen
+        given[chosen] += 1
+    return [(condition, found[i]) for i, condition in enumerate(conditions) if i in found]
+
+
+def _mentioned(system: System, condition: Equation, s: Coordinate) -> list[Any]:
+    """The fields that a condition holds at its end."""
+    taken = condition.lhs.atoms(At) | condition.rhs.atoms(At)
+    inside = {u for e in taken for u in e.expression.atoms(sympy.Function) if is_field(u)}
+    return [u for u in system.fields if u in inside and s in u.args]
+
+
+def spatial_orders(system: System) -> dict[tuple[Any, Coordinate], int]:
+    """The highest order of the derivatives of each field by each coordinate."""
+    orders: dict[tuple[Any, Coordinate], int] = {}
+    for equation in system.equations:
+        for side in (equation.lhs, equation.rhs):
+            _note_orders(side, {}, orders)
+    return orders
+
+
+def _note_orders(e: Any, above: dict[Any, int], orders: dict[tuple[Any, Coordinate], int]) -> None:
+    if isinstance(e, sympy.Derivative):
+        above = dict(above)
+        for symbol, count in e.variable_count:
+            above[symbol] = above.get(symbol, 0) + int(count)
+        _note_orders(e.expr, above, orders)
+        return
+    if is_field(e):
+        for s in e.args:
+            if isinstance(s, Coordinate):
+                orders[e, s] = max(orders.get((e, s), 0), above.get(s, 0))
+        return
+    for a in getattr(e, "args", ()):
+        _note_orders(a, above, orders)

@@ -1,0 +1,292 @@
+"""The method of lines: a system of fields as a system of arrays on a grid."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import sympy
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+from sympy.core.function import AppliedUndef
+
+from .._coordinates import Coordinate, is_field
+from .._equations import Equation
+from .._errors import DeclarationError
+from .._nodes import ConstantArray, shape_of
+from .._symbols import Unknown, t, unknown
+from .._system import System
+from .conditions import Conditions, sort_conditions, spatial_orders
+from .evaluate import Evaluator, Spans
+from .extend import Extension, Placed
+from .grid import Axis, Span, make_axes
+from .upwind import KINDS
+
+_METADATA = ("unit", "guess", "description")
+SCHEMES = ("central", *KINDS)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fields:
+    """How the fields of a system lie on a grid, and any expression of them as an array.
+
+    Fields: `system`, as it was declared; `axes`, with the nodes of each coordinate; `placed`, each
+    field with the part of the grid that its state holds; `schemes`, for each derivative in words how
+    it is computed.
+    """
+
+    system: System
+    axes: Mapping[Coordinate, Axis]
+    placed: Mapping[Any, Placed]
+    conditions: Conditions
+    order: int
+    schemes: Mapping[Any, str]
+    extensions: dict[Any, Extension]  # by their reach; made where an expression needs them
+
+    @property
+    def definitions(self) -> dict[Any, sympy.Expr]:
+        """What the arrays are that the expressions name."""
+        found = (extension.definitions for extension in self.extensions.values())
+        return {k: e for definitions in found for k, e in definitions.items()}
+
+    @property
+    def key(self) -> Hashable:
+        """What makes two of them put expressions on the grid alike."""
+        nodes = tuple((s.name, axis.nodes.tobytes()) for s, axis in self.axes.items())
+        return nodes, self.order, str(self.system.boundary)
+
+    def expression(self, e: Any) -> Any:
+        """An expression of fields on all nodes, as one of the arrays that are solved for."""
+        own = [s for s in self.axes if s in _coordinates_of(e)]
+        if not own and not any(is_field(u) for u in e.atoms(AppliedUndef)):
+            return e
+        spans = {s: Span(0, self.axes[s].size) for s in own}
+        return self.evaluated([(e, tuple(own), spans, {})])[0][0]
+
+    def evaluated(
+        self, wanted: Sequence[tuple[Any, tuple[Coordinate, ...], Spans, Mapping]]
+    ) -> tuple[list[sympy.Expr], Extension]:
+        """Expressions on stretches of the grid; the stencils' reach is found by a first run."""
+        reach: dict[Coordinate, int] = {}
+
+        def seen(symbol: Any, spans: Spans) -> sympy.Expr:
+            for s, x in spans.items():
+                beyond = max(-x.first, x.last - self.axes[s].size, 0)
+                reach[s] = max(reach.get(s, 0), beyond)
+            return unknown("seen", shape=tuple(x.size for x in spans.values()))
+
+        for e, own, spans, upwind in wanted:
+            Evaluator(own, self.axes, self.order, seen, upwind)(e, spans)
+        key = tuple(sorted((s.name, n) for s, n in reach.items() if n))
+        if key not in self.extensions:
+            made = Extension(self.placed, self.axes, self.conditions.ends, self.order, reach)
+            self.extensions[key] = made
+        extension = self.extensions[key]
+        values = [
+            Evaluator(own, self.axes, self.order, extension.leaf, upwind)(e, spans)
+            for e, own, spans, upwind in wanted
+        ]
+        return values, extension
+
+    def state_values(self, symbol: Any, value: Any) -> Any:
+        """A field's values on the nodes of its state, from an expression, a number or an array."""
+        placed = self.placed[symbol]
+        spans = [placed.spans[s] for s in placed.coordinates]
+        shape = tuple(x.size for x in spans)
+        if isinstance(value, sympy.Expr) and not value.is_number:
+            return self._sampled(placed, value, shape)
+        array = np.asarray(value, float) if not hasattr(value, "shape") else value
+        if tuple(array.shape) == tuple(self.axes[s].size for s in placed.coordinates):
+            return array[tuple(slice(x.first, x.last) for x in spans)]
+        if array.shape not in ((), shape):
+            raise DeclarationError(
+                f"the initial value of {symbol} has shape {tuple(array.shape)}, and the grid "
+                f"{tuple(self.axes[s].size for s in placed.coordinates)}: one value for each node"
+            )
+        return array
+
+    def _sampled(self, placed: Placed, value: sympy.Expr, shape: tuple[int, ...]) -> Any:
+        own = placed.coordinates
+        if value.free_symbols <= set(own) and not value.atoms(AppliedUndef):
+            mesh = np.meshgrid(
+                *(self.axes[s].along(placed.spans[s]) for s in own), indexing="ij"
+            )
+            numbers = sympy.lambdify(own, value, ["numpy", "scipy"])(*mesh)
+            return np.broadcast_to(np.asarray(numbers, float), shape)
+        found = Evaluator(own, self.axes, self.order, _refused)(value, placed.spans)
+        return found if shape_of(found) == shape else found + ConstantArray(np.zeros(shape))
+
+
+def _refused(symbol: Any, spans: Spans) -> sympy.Expr:
+    raise DeclarationError(f"an initial value is an expression of coordinates, not of {symbol}")
+
+
+def discretise(
+    system: System,
+    grid: Mapping[Any, Any],
+    *,
+    order: int = 4,
+    scheme: str | Mapping[Any, str] | None = None,
+) -> tuple[System, Fields]:
+    """The system of arrays on a grid, and how the fields lie on it.
+
+    `system` has passed the checks of fields.
+    """
+    if order not in (2, 4, 6, 8):
+        raise DeclarationError(f"the order of finite differences is 2, 4, 6 or 8, not {order!r}")
+    conditions = sort_conditions(system)
+    periodic = {s: any(s in found for found in conditions.periodic.values())
+                for s in system.coordinates}  # fmt: skip
+    axes = make_axes(system, grid, periodic)
+    placed = {u: _placed(u, axes, conditions.count(u)) for u in system.fields}
+    upwind = _upwind(system, scheme)
+    words = _schemes(system, upwind, order)
+    fields = Fields(system, axes, placed, conditions, order, words, {})
+    return _arrays(fields, upwind), fields
+
+
+def _placed(symbol: Unknown, axes: Mapping[Coordinate, Axis], counts: Mapping) -> Placed:
+    own = tuple(s for s in axes if s in symbol.args)
+    spans = {}
+    for s in own:
+        taken = [int(counts.get((s, end), 0) > 0) for end in (0, 1)]
+        spans[s] = Span(taken[0], axes[s].size - taken[1])
+        if spans[s].size < 1:
+            raise DeclarationError(f"grid of {s}: no node is left inside of the ends for {symbol}")
+    shape = tuple(x.size for x in spans.values())
+    about = {key: getattr(symbol, key) for key in _METADATA}
+    about["bounds"] = symbol.bounds
+    return Placed(
+        symbol, unknown(symbol.func.__name__, shape=shape, **about), own, spans, counts
+    )
+
+
+def _arrays(fields: Fields, upwind: Mapping) -> System:
+    """The equations at the nodes of the states, and everything else that the system gives."""
+    system = fields.system
+    owners = _owners(system)
+    wanted = []
+    for equation, owner in zip(system.equations, owners, strict=True):
+        placed = fields.placed.get(owner)
+        own, spans = ((), {}) if placed is None else (placed.coordinates, placed.spans)
+        speeds = upwind if placed is not None else {}
+        wanted += [(side, own, spans, speeds) for side in (equation.lhs, equation.rhs)]
+    names = [k for k in system.observed if not is_field(k)]
+    values, extension = fields.evaluated(wanted)
+    sides = iter(values)
+    equations = [e.replace(lhs=next(sides), rhs=next(sides)) for e in system.equations]
+    initial = {}
+    for key, value in system.initial.items():
+        symbol = _field_of(system, key)
+        if symbol is None:
+            initial[key] = value
+            continue
+        state: Any = fields.placed[symbol].state
+        rate = key.derivative_count if isinstance(key, sympy.Derivative) else 0
+        target = sympy.Derivative(state, (t, rate)) if rate else state
+        initial[target] = fields.state_values(symbol, value)
+    for z, condition, residual in extension.extra.values():
+        equations.append(Equation(sympy.S.Zero, residual, condition.origin))
+        initial[z] = 0.0
+    observed = {k: fields.expression(system.observed[k]) for k in names}
+    observed |= fields.definitions
+    return System(
+        *equations,
+        initial=initial,
+        values=system.values,
+        observed=observed,
+        name=system.name,
+        origin=system.origin,
+        calculus=system.calculus,
+    )
+
+
+def _field_of(system: System, key: Any) -> Any:
+    """The field that an initial value is of."""
+    inner = key.expr if isinstance(key, sympy.Derivative) else key
+    by_name = {u.func.__name__: u for u in system.fields}
+    if isinstance(inner, str):
+        return by_name.get(inner)
+    return inner if inner in system.fields else None
+
+
+def _owners(system: System) -> list[Any]:
+    """The unknown that each equation is for: the one whose rate it holds, or else any other."""
+    candidates = []
+    for i, equation in enumerate(system.equations):
+        rates = [u for u in system.survey.unknowns if u in {r.expr for r in system.survey.rates[i]}]
+        found = equation.lhs.atoms(AppliedUndef) | equation.rhs.atoms(AppliedUndef)
+        candidates.append(rates or [u for u in system.survey.unknowns if u in found])
+    unknowns = list(system.survey.unknowns)
+    rows = [i for i, found in enumerate(candidates) for _ in found]
+    columns = [unknowns.index(u) for found in candidates for u in found]
+    shape = len(candidates), len(unknowns)
+    graph = csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
+    matched = maximum_bipartite_matching(graph, perm_type="column")
+    return [unknowns[j] if j >= 0 else None for j in matched]
+
+
+def _coordinates_of(e: Any) -> set[Coordinate]:
+    """The coordinates on which an expression depends; not those at which it is taken."""
+    own = {s for s in e.free_symbols if isinstance(s, Coordinate)}
+    return own
+
+
+# -- schemes ---------------------------------------------------------------------------------------
+
+
+def _upwind(system: System, scheme: Any) -> dict[Any, tuple[str, sympy.Expr]]:
+    """First derivatives that are taken from where the field comes, and its speed.
+
+    Where a field is moved along a coordinate, and nothing of it is damped there: no derivative of
+    second order.
+    """
+    orders = spatial_orders(system)
+    found: dict[Any, tuple[str, sympy.Expr]] = {}
+    for equation, owner in zip(system.equations, _owners(system), strict=True):
+        if owner is None or not is_field(owner):
+            continue
+        rate = sympy.Derivative(owner, t)
+        rest = equation.rhs - equation.lhs
+        factor = -rest.coeff(rate)
+        if factor == 0:
+            continue
+        for s in (s for s in owner.args if isinstance(s, Coordinate)):
+            slope = sympy.Derivative(owner, s)
+            kind = _asked(scheme, slope)
+            if kind is None:
+                kind = "weno" if orders.get((owner, s), 0) == 1 else "central"
+            mark = sympy.Dummy("slope", real=True)
+            speed = -rest.xreplace({slope: mark}).diff(mark).xreplace({mark: slope}) / factor
+            if kind != "central" and speed != 0:
+                found[slope] = kind, speed
+    return found
+
+
+def _asked(scheme: Any, slope: Any) -> str | None:
+    """The scheme that was asked for, of one derivative."""
+    kind = scheme.get(slope) if isinstance(scheme, Mapping) else scheme
+    if kind is not None and kind not in SCHEMES:
+        names = ", ".join(f'"{name}"' for name in SCHEMES)
+        raise DeclarationError(f"scheme: one of {names}, not {kind!r}")
+    return kind
+
+
+def _schemes(system: System, upwind: Mapping, order: int) -> dict[Any, str]:
+    """For each derivative by a coordinate, in words, how it is computed."""
+    words = {}
+    for equation in system.equations:
+        for e in sorted(equation.lhs.atoms(sympy.Derivative) | equation.rhs.atoms(sympy.Derivative),
+                        key=str):  # fmt: skip
+            if not any(isinstance(s, Coordinate) for s in e.variables):
+                continue
+            if e in upwind:
+                kind = upwind[e][0]
+                words[e] = "WENO, order 5" if kind == "weno" else "upwind-biased, order 3"
+            elif isinstance(e.expr, AppliedUndef):
+                words[e] = f"central, order {order}"
+            else:
+                words[e] = f"difference of fluxes between the nodes, order {order}"
+    return words

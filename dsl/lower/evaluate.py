@@ -1,0 +1,287 @@
+"""Expressions of fields on a stretch of a grid: whole arrays, whose number does not depend on it.
+
+A derivative is a sum of shifted slices. One of a flux, ``D(k * D(u, s), s)``, is the difference of
+the flux in the middles between the nodes, so that what leaves one cell enters its neighbour.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import sympy
+from sympy.core.function import AppliedUndef
+
+from .._arrays import index
+from .._coordinates import At, Coordinate, is_field
+from .._errors import DeclarationError
+from .._neural import Neural, NeuralCall
+from .._nodes import ArrayNode, ConstantArray, Index, Static, shape_of
+from .._symbols import Parameter, t
+from .grid import Axis, Span
+from .upwind import upwinded
+from .weights import weights
+
+Spans = Mapping[Coordinate, Span]
+Leaf = Callable[[Any, Spans], sympy.Expr]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluator:
+    """Expressions as arrays with an axis for each of `coordinates`, of length 1 where constant.
+
+    `leaf` gives the values of a field at nodes; `order` is that of the schemes; `upwind` gives the
+    scheme and the speed of a first derivative that is taken from where things come. `end` says
+    that we are at an end of a coordinate: which, how many nodes there are beyond it for a field,
+    and the direction inwards.
+    """
+
+    coordinates: tuple[Coordinate, ...]
+    axes: Mapping[Coordinate, Axis]
+    order: int
+    leaf: Leaf
+    upwind: Mapping[sympy.Derivative, tuple[str, sympy.Expr]] = dataclasses.field(
+        default_factory=dict
+    )
+    end: tuple[Coordinate, Callable[[Any], int], int] | None = None
+
+    def __call__(self, e: Any, spans: Spans) -> sympy.Expr:
+        if isinstance(e, Coordinate):
+            return self._coordinate(e, spans)
+        if isinstance(e, AppliedUndef):
+            return self._field(e, spans) if is_field(e) else e
+        if isinstance(e, Parameter) and e.shape:
+            return self._table(e, spans)
+        if isinstance(e, sympy.Derivative):
+            return self._derivative(e, spans)
+        if isinstance(e, At):
+            return self._at(e, spans)
+        if isinstance(e, NeuralCall):
+            network = e.network
+            arguments = [self(a, spans) for a in e.operands]
+            if any(shape_of(a) for a in arguments):
+                network = Neural(network.name, network.module, True, network.trainable)
+            return NeuralCall(network, *arguments)
+        if isinstance(e, ArrayNode | ConstantArray) and e.has(AppliedUndef):
+            raise DeclarationError(f"{e}: arrays of fields are not taken; write their components")
+        if not e.args:
+            return e
+        return e.func(*(self(a, spans) for a in e.args))
+
+    # -- leaves --------------------------------------------------------------------------------
+
+    def _coordinate(self, symbol: Coordinate, spans: Spans) -> sympy.Expr:
+        if symbol not in spans:
+            raise DeclarationError(f"{symbol} stands where there is no such coordinate")
+        return ConstantArray(self._along(symbol, self.axes[symbol].along(spans[symbol])))
+
+    def _along(self, symbol: Coordinate, values: np.ndarray) -> np.ndarray:
+        """Numbers along the axis of a coordinate."""
+        shape = [1] * len(self.coordinates)
+        shape[self.coordinates.index(symbol)] = len(values)
+        return values.reshape(shape)
+
+    def _field(self, u: Any, spans: Spans) -> sympy.Expr:
+        own = [s for s in u.args if isinstance(s, Coordinate)]
+        missing = [s.name for s in own if s not in spans]
+        if missing:
+            names = ", ".join(missing)
+            raise DeclarationError(
+                f"{u} is a function of {names}, and stands where there is no {names}: take it at a "
+                f"place, {u}.at({missing[0]}=...)"
+            )
+        for s in own:
+            if spans[s].half:
+                return self._between(lambda shifted: self._field(u, shifted), s, spans)
+        return self._aligned(self.leaf(u, {s: spans[s] for s in own}), own)
+
+    def _between(self, value: Callable[[Spans], Any], s: Coordinate, spans: Spans) -> sympy.Expr:
+        """Values in the middles, interpolated between the nodes."""
+        reach = self.order // 2
+        source = spans[s].nodes(reach - 1, reach)
+        values = value({**spans, s: source})
+        return self._stencil(values, s, 0, spans[s], source, reach - 1)
+
+    def _aligned(self, array: sympy.Expr, own: list[Coordinate]) -> sympy.Expr:
+        """With an axis for each coordinate that there is."""
+        if len(own) == len(self.coordinates):
+            return array
+        whole = ("slice", None, None, None)
+        key = tuple(whole if s in own else None for s in self.coordinates)
+        return Index(array, Static(key))
+
+    def _table(self, parameter: Parameter, spans: Spans) -> sympy.Expr:
+        """A parameter with the shape of the grid: its values at the nodes."""
+        sizes = tuple(self.axes[s].size for s in self.coordinates)
+        if parameter.shape != sizes:
+            raise DeclarationError(
+                f"{parameter} has shape {parameter.shape}, and the grid here {sizes}: a coefficient "
+                "has one value for each node, or is an expression of the coordinates"
+            )
+        for s in self.coordinates:
+            if spans[s].half:
+                return self._between(lambda shifted: self._table(parameter, shifted), s, spans)
+        return self.leaf(parameter, {s: spans[s] for s in self.coordinates})
+
+    # -- derivatives ---------------------------------------------------------------------------
+
+    def _derivative(self, e: sympy.Derivative, spans: Spans) -> sympy.Expr:
+        counts = dict(e.variable_count)
+        rate = int(counts.pop(t, 0))
+        (s, n), *rest = [*counts.items()] or [(None, 0)]
+        inner = sympy.Derivative(e.expr, *rest) if rest else e.expr
+        value = self(inner, spans) if s is None else self._along_axis(e, inner, s, int(n), spans)
+        return value.diff(t, rate) if rate else value
+
+    def _along_axis(
+        self, e: sympy.Derivative, inner: Any, s: Any, n: int, spans: Spans
+    ) -> sympy.Expr:
+        if s not in spans:
+            raise DeclarationError(f"{e}: a derivative by {s}, where there is no such coordinate")
+        span, axis = spans[s], self.axes[s]
+        if self.end is not None and self.end[0] == s:
+            return self._at_end(inner, s, n, spans)
+        if e in self.upwind and not span.half:
+            kind, speed = self.upwind[e]
+            reach = 3
+            values = self(inner, {**spans, s: span.widened(reach, reach)})
+            moved = {
+                k: cut(values, self.coordinates.index(s), reach + k, reach + k + span.size)
+                for k in range(-reach, reach + 1)
+            }
+            return upwinded(kind, moved, self(speed, spans), self._slope(s, span))
+        flux = n == 1 and _differentiated(inner, s)
+        if span.half or flux:
+            reach = (n + self.order) // 2
+            before, behind = (reach - 1, reach) if span.half else (reach, reach - 1)
+            source = span.nodes(before, behind)
+        else:
+            before = (2 * ((n + 1) // 2) - 1 + self.order) // 2
+            source = span.widened(before, before)
+        if not axis.periodic and source.size > 2 * axis.size:
+            raise DeclarationError(
+                f"{e}: its stencil reaches over {source.size - span.size + 1} nodes, more than the "
+                f"{axis.size} of {s}: take a finer grid or a lower order"
+            )
+        values = self(inner, {**spans, s: source})
+        return self._stencil(values, s, n, span, source, before)
+
+    def _stencil(
+        self, values: sympy.Expr, s: Coordinate, n: int, span: Span, source: Span, before: int
+    ) -> sympy.Expr:
+        """The sum of shifted values with their weights."""
+        place, axis = self.coordinates.index(s), self.axes[s]
+        shape = shape_of(values)
+        if not shape or shape[place] == 1 != source.size:
+            return values if n == 0 else sympy.S.Zero
+        count = source.size - span.size + 1
+        shifted = [cut(values, place, k, k + span.size) for k in range(count)]
+        if axis.step is not None:
+            offset = (int(span.half) - int(source.half)) / 2
+            found = weights(offset, np.arange(count) - float(before), n) / axis.step**n
+            return sympy.Add(*(_number(w) * v for w, v in zip(found, shifted, strict=True) if w))
+        places = axis.along(source)
+        windows = np.lib.stride_tricks.sliding_window_view(places, count)
+        found = weights(axis.along(span), windows, n)
+        return sympy.Add(
+            *(
+                ConstantArray(self._along(s, found[:, k])) * v
+                for k, v in enumerate(shifted)
+                if np.any(found[:, k])
+            )
+        )
+
+    def _slope(self, s: Coordinate, span: Span) -> sympy.Expr:
+        """The distance of nodes: how fast the coordinate grows with their number."""
+        axis = self.axes[s]
+        if axis.step is not None:
+            return _number(axis.step)
+        reach = 3
+        places = axis.along(span.widened(reach, reach))
+        windows = np.lib.stride_tricks.sliding_window_view(places, 2 * reach + 1)
+        return ConstantArray(
+            self._along(s, windows @ weights(0.0, np.arange(-reach, reach + 1.0), 1))
+        )
+
+    def _at_end(self, inner: Any, s: Coordinate, n: int, spans: Spans) -> sympy.Expr:
+        """A derivative at an end, from the nodes there."""
+        assert self.end is not None
+        _, beyond, inwards = self.end
+        axis, here = self.axes[s], spans[s].first
+        outside = min((beyond(u) for u in inner.atoms(AppliedUndef) if s in u.args), default=0)
+        count = min(n + self.order + 1, axis.size)
+        nodes = [here + inwards * (k - outside) for k in range(count)]
+        found = axis.weights(here, nodes, n)
+        return sympy.Add(
+            *(
+                _number(w) * self(inner, {**spans, s: Span(i, i + 1)})
+                for w, i in zip(found, nodes, strict=True)
+            )
+        )
+
+    # -- places --------------------------------------------------------------------------------
+
+    def _at(self, e: At, spans: Spans) -> sympy.Expr:
+        s = e.coordinate
+        here = node_at(self.axes[s], e.place, e)
+        if s in self.coordinates:
+            return self(e.expression, {**spans, s: Span(here, here + 1)})
+        together = tuple(c for c in self.axes if c in self.coordinates or c == s)
+        wider = dataclasses.replace(self, coordinates=together)
+        value = wider(e.expression, {**spans, s: Span(here, here + 1)})
+        if not shape_of(value):
+            return value
+        key = [slice(None)] * len(together)
+        key[together.index(s)] = 0  # type: ignore[call-overload]
+        return index(value, tuple(key))
+
+
+def node_at(axis: Axis, place: Any, e: Any) -> int:
+    """The number of the node at an end of the domain."""
+    if not place.is_number:
+        raise DeclarationError(f"{e}: a place is a number, not {place}")
+    low = float(axis.nodes[0])
+    for number, end in ((0, low), (axis.size - 1, low + axis.length)):
+        if abs(float(place) - end) < 1e-9 * axis.length:
+            return 0 if axis.periodic else number
+    raise DeclarationError(
+        f"{e}: {place} is no end of the domain of {axis.coordinate}, which goes from {low:g} to "
+        f"{low + axis.length:g}"
+    )
+
+
+def cut(array: sympy.Expr, place: int, first: int, last: int) -> sympy.Expr:
+    """A stretch of one axis; a slice of a slice is one slice."""
+    shape = shape_of(array)
+    if not shape or shape[place] == 1 or (first, last) == (0, shape[place]):
+        return array
+    ranges = [(0, n) for n in shape]
+    if isinstance(array, Index) and _is_sliced(array.settings[0]):
+        ranges = [(k[1], k[2]) for k in array.settings[0]]
+        array = array.operands[0]
+    start = ranges[place][0]
+    ranges[place] = start + first, start + last
+    return block(array, ranges)
+
+
+def block(array: sympy.Expr, ranges: list[tuple[int, int]]) -> sympy.Expr:
+    """A block of an array; the array itself, if it is all of it."""
+    if ranges == [(0, n) for n in shape_of(array)]:
+        return array
+    return Index(array, Static(tuple(("slice", first, last, None) for first, last in ranges)))
+
+
+def _is_sliced(key: tuple) -> bool:
+    return all(isinstance(k, tuple) and None not in k[1:3] for k in key)
+
+
+def _differentiated(e: Any, s: Coordinate) -> bool:
+    """Whether there is a derivative by a coordinate in an expression."""
+    return any(s in d.variables for d in e.atoms(sympy.Derivative))
+
+
+def _number(value: float) -> sympy.Expr:
+    """A weight; a whole number or a simple fraction as it is."""
+    return sympy.Float(value, 17)

@@ -1,0 +1,183 @@
+"""Grids: the nodes of each coordinate, and stretches of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._coordinates import Coordinate
+from .._errors import DeclarationError
+from .._system import System
+from .weights import weights
+
+_UNIFORM = 1e-12  # by which steps may differ, relative to the length
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """A stretch of nodes, first to last but one; with `half`, of the middles behind them."""
+
+    first: int
+    last: int
+    half: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return self.last - self.first
+
+    def widened(self, before: int, behind: int) -> Span:
+        """So many more on both sides."""
+        return Span(self.first - before, self.last + behind, self.half)
+
+    def nodes(self, before: int, behind: int) -> Span:
+        """The nodes, or middles, that stencils reach from here, of the other kind."""
+        return Span(self.first - before, self.last + behind, not self.half)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Axis:
+    """The nodes of one coordinate: with both ends, or periodic, where the second is the first."""
+
+    coordinate: Coordinate
+    nodes: np.ndarray
+    periodic: bool
+    length: float
+
+    @property
+    def size(self) -> int:
+        """The number of nodes."""
+        return len(self.nodes)
+
+    @functools.cached_property
+    def step(self) -> float | None:
+        """The distance of neighbours, if all are equally far apart."""
+        ends = [*self.nodes, self.nodes[0] + self.length] if self.periodic else self.nodes
+        steps = np.diff(ends)
+        equal = np.ptp(steps) < _UNIFORM * self.length
+        return float(self.length / len(steps)) if equal else None
+
+    def place(self, index: np.ndarray) -> np.ndarray:
+        """Where nodes are; beyond the ends they are reflected, or go on periodically."""
+        n = self.size
+        if self.periodic:
+            return self.nodes[index % n] + self.length * (index // n)
+        low, high = self.nodes[0], self.nodes[-1]
+        inside = self.nodes[np.clip(index, 0, n - 1)]
+        before = 2 * low - self.nodes[np.clip(-index, 0, n - 1)]
+        behind = 2 * high - self.nodes[np.clip(2 * (n - 1) - index, 0, n - 1)]
+        return np.where(index < 0, before, np.where(index >= n, behind, inside))
+
+    def weights(self, index: int, near: Sequence[int], order: int) -> np.ndarray:
+        """The weights of nodes in a derivative at another node, which may lie beyond an end."""
+        if self.step is not None:
+            return weights(float(index), np.array(near, float), order) / self.step**order
+        return weights(self.place(np.array(index)), self.place(np.array(near)), order)
+
+    def along(self, span: Span) -> np.ndarray:
+        """The places of a stretch."""
+        index = np.arange(span.first, span.last)
+        if span.half:
+            return (self.place(index) + self.place(index + 1)) / 2
+        return self.place(index)
+
+
+GridSpec = int | Any  # a number of nodes, the nodes, or a function of places from 0 to 1
+
+
+def make_axes(
+    system: System, grid: Mapping[Any, Any], periodic: Mapping[Coordinate, bool]
+) -> dict[Coordinate, Axis]:
+    """The axis of each coordinate of a system.
+
+    Raises `DeclarationError` for a coordinate without a grid, a grid of something else, and nodes
+    that do not go from end to end.
+    """
+    by_name = {s.name: s for s in system.coordinates}
+    given = {}
+    for key, value in grid.items():
+        name = key if isinstance(key, str) else getattr(key, "name", str(key))
+        if name not in by_name:
+            known = ", ".join(by_name) or "none"
+            raise DeclarationError(f"grid: {name} is no coordinate of this system; it has {known}")
+        given[by_name[name]] = value
+    missing = [s for s in system.coordinates if s not in given]
+    if missing:
+        names = ", ".join(s.name for s in missing)
+        raise DeclarationError(
+            f"grid: {names} has no grid; give the number of nodes, grid={{{missing[0]}: 100}}"
+        )
+    return {
+        s: _axis(s, given[s], system.domain[s], periodic[s]) for s in system.coordinates
+    }  # fmt: skip
+
+
+def _axis(symbol: Coordinate, given: GridSpec, ends: tuple[Any, Any], periodic: bool) -> Axis:
+    low, high = (float(end) for end in ends)
+    if isinstance(given, int | np.integer) and not isinstance(given, bool):
+        if given < 2:
+            raise DeclarationError(f"grid of {symbol}: at least 2 nodes, not {given}")
+        count = given + 1 if periodic else given
+        nodes = np.linspace(low, high, count)
+    else:
+        nodes = _nodes(symbol, given, low, high)
+    return Axis(symbol, nodes[:-1] if periodic else nodes, periodic, high - low)
+
+
+def _nodes(symbol: Coordinate, given: Any, low: float, high: float) -> np.ndarray:
+    try:
+        nodes = np.asarray(given, float)
+    except (TypeError, ValueError):
+        nodes = np.zeros(())
+    if nodes.ndim != 1 or len(nodes) < 2:
+        raise DeclarationError(
+            f"grid of {symbol}: a number of nodes, or the nodes from end to end, not {given!r}"
+        )
+    slack = 1e-9 * (high - low)
+    if abs(nodes[0] - low) > slack or abs(nodes[-1] - high) > slack:
+        raise DeclarationError(
+            f"grid of {symbol}: the nodes go from {nodes[0]:g} to {nodes[-1]:g}, but the domain "
+            f"from {low:g} to {high:g}; both ends are nodes"
+        )
+    if not np.all(np.diff(nodes) > 0):
+        raise DeclarationError(f"grid of {symbol}: the nodes must increase")
+    return nodes
+
+
+def stretched(
+    count: int, ends: tuple[float, float], *, by: float = 10.0, towards: str = "both"
+) -> np.ndarray:
+    """Nodes that come closer to one end of an interval, or to both, for boundary layers.
+
+    A hyperbolic tangent of evenly spaced numbers, whose largest step is about `by` times the
+    smallest; smooth, so that schemes keep their order.
+
+    Arguments: `count` of nodes; `ends` of the interval; `by`; `towards` "both", "start" or "end".
+
+    >>> import sciml as sm
+    >>> [round(float(x), 3) for x in sm.stretched(5, (0, 1), by=4)]
+    [0.0, 0.12, 0.5, 0.88, 1.0]
+
+    Source: Vinokur, On one-dimensional stretching functions for finite-difference calculations, J.
+    Comput. Phys. 50 (1983).
+    """
+    if towards not in ("both", "start", "end"):
+        raise DeclarationError(f'towards is "both", "start" or "end", not {towards!r}')
+    if count < 2 or not by >= 1:
+        raise DeclarationError(f"stretched: count is 2 or more and by 1 or more, not {count}, {by}")
+    low, high = float(ends[0]), float(ends[1])
+    x = np.linspace(-1, 1, count) if towards == "both" else np.linspace(0, 1, count)
+    strength = np.arccosh(np.sqrt(by))  # the slope of tanh falls as 1 / cosh^2
+    shape = np.tanh(strength * x) / np.tanh(strength) if strength > 0 else x
+    unit = (shape + 1) / 2 if towards == "both" else shape
+    if towards == "start":
+        unit = 1 - unit[::-1]
+    nodes = low + (high - low) * unit
+    nodes[0], nodes[-1] = low, high
+    return nodes
+
+
