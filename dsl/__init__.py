@@ -38,9 +38,21 @@ from ._errors import (
     Fault as Fault,
     FitError as FitError,
     ModelError as ModelError,
+    ModelWarning as ModelWarning,
     SciMLError as SciMLError,
     ShapeError as ShapeError,
     SolveError as SolveError,
+)
+from ._geometry import (
+    Geometry as Geometry,
+    curl as curl,
+    cylindrical as cylindrical,
+    div as div,
+    grad as grad,
+    laplacian as laplacian,
+    mapped as mapped,
+    polar as polar,
+    spherical as spherical,
 )
 from ._gradient import gradient as gradient
 from ._mechanics import from_mechanics as from_mechanics

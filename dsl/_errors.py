@@ -30,6 +30,10 @@ class FitError(SciMLError, RuntimeError):
     """A fit could not be started or produced no finite loss."""
 
 
+class ModelWarning(UserWarning):
+    """A system can be solved, but perhaps not as it was meant."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Fault:
     """One mistake in a system, with all that a reader needs to mend it.

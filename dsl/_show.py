@@ -22,10 +22,15 @@ def _is_rate(expression: Any) -> bool:
     return all(symbol == t for symbol, _ in expression.variable_count)
 
 
+def _is_of_space(expression: Any) -> bool:
+    """Whether an unknown is a function of coordinates, beside time."""
+    return isinstance(expression, AppliedUndef) and expression.args != (t,)
+
+
 class _Text(StrPrinter):
     def _print_Derivative(self, expr: Any) -> str:
         inside = self._print(expr.expr)
-        if _is_rate(expr):
+        if _is_rate(expr) and not _is_of_space(expr.expr):
             order = expr.derivative_count
             return f"D({inside})" if order == 1 else f"D({inside}, {order})"
         wrt = [self._print(s) for s, n in expr.variable_count for _ in range(n)]
@@ -54,12 +59,13 @@ class _Latex(LatexPrinter):
     def _print_Derivative(self, expr: Any) -> str:
         order = expr.derivative_count
         inside = self._print(expr.expr)
-        if _is_rate(expr) and order <= 2 and isinstance(expr.expr, AppliedUndef):
+        plain = isinstance(expr.expr, AppliedUndef) and not _is_of_space(expr.expr)
+        if _is_rate(expr) and order <= 2 and plain:
             return rf"\{'d' * order}ot{{{inside}}}"
         return super()._print_Derivative(expr)
 
     def _print_Function(self, expr: Any, exp: Any = None) -> str:
-        if isinstance(expr, AppliedUndef) and expr.args == (t,):
+        if isinstance(expr, AppliedUndef) and all(isinstance(a, sympy.Symbol) for a in expr.args):
             name = self._print(sympy.Symbol(expr.func.__name__))
             return name if exp is None else f"{name}^{{{exp}}}"
         return super()._print_Function(expr, exp)

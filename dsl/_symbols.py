@@ -218,7 +218,9 @@ def D(expression: Any, *wrt: Any) -> sympy.Expr:
         raise DeclarationError(f"D({expression!r}): give the symbol itself, not its name")
     expression = sympy.sympify(expression)
     for symbol, order in counts:
-        if order and isinstance(expression, (AppliedUndef, sympy.Derivative)):
+        if order and _is_constant_along(expression, symbol):
+            expression = sympy.S.Zero
+        elif order and isinstance(expression, (AppliedUndef, sympy.Derivative)):
             expression = _derivative(expression, symbol, order)
         elif order and _is_flux(expression, symbol):
             expression = _of_flux(expression, symbol, order)
@@ -229,6 +231,13 @@ def D(expression: Any, *wrt: Any) -> sympy.Expr:
 
 def _derivative(expression: sympy.Expr, symbol: sympy.Expr, order: int) -> sympy.Expr:
     return sympy.Derivative(expression, (symbol, order))
+
+
+def _is_constant_along(expression: sympy.Expr, symbol: sympy.Expr) -> bool:
+    """Whether an expression does not depend on a coordinate."""
+    from ._coordinates import Coordinate
+
+    return isinstance(symbol, Coordinate) and symbol not in expression.free_symbols
 
 
 def _is_flux(expression: sympy.Expr, symbol: sympy.Expr) -> bool:

@@ -24,13 +24,31 @@ class Instants(eqx.Module):
     model: Model
     ts: Float[Array, "*time"]
     ys: Float[Array, "*time state"]
+    places: dict[str, Any] = eqx.field(default_factory=dict)
 
     def __getitem__(self, expression: Any) -> Array:
         """Values of an expression of declared symbols, or of a symbol by name.
 
-        The shape is (time, ...) with the expression's own shape last; parameters have no time.
+        The shape is (time, ...) with the expression's own shape last; parameters have no time. Of a
+        field, at the places that were given.
         """
-        return values_of(self.model, expression, self.ts, self.ys)
+        values = values_of(self.model, expression, self.ts, self.ys)
+        return self._at_places(values, expression) if self.places else values
+
+    def _at_places(self, values: Array, expression: Any) -> Array:
+        fields: Any = self.model.program.fields
+        own = self.model.coordinates_of(expression)
+        for axis in reversed(range(len(own))):
+            if own[axis].name not in self.places:
+                continue
+            wanted = self.places[own[axis].name]
+            matrix = jnp.asarray(fields.interpolation(own[axis], wanted), values.dtype)
+            along = values.ndim - len(own) + axis
+            values = jnp.moveaxis(jnp.tensordot(values, matrix, ((along,), (1,))), -1, along)
+            if np.ndim(wanted) == 0:
+                values = jnp.squeeze(values, along)
+                own = own[:axis] + own[axis + 1 :]
+        return values
 
 
 class Solution(eqx.Module):
@@ -58,11 +76,16 @@ class Solution(eqx.Module):
         """
         return values_of(self.model, expression, self.ts, self.ys)
 
-    def __call__(self, t: Any) -> Instants:
+    def __call__(self, t: Any, **places: Any) -> Instants:
         """The solution at any time (or array of times) of the solved interval.
 
-        Raises `DeclarationError` without dense output, and beyond the interval.
+        Of fields also at places, ``sol(t=0.3, s=0.5)[u]``: a number or several for each coordinate.
+        Raises `DeclarationError` without dense output, and beyond the interval or the domain.
         """
+        for name in places:
+            if name not in self.model.grid:
+                known = ", ".join(self.model.grid) or "none"
+                raise DeclarationError(f"{name} is no coordinate of this solution; it has {known}")
         if self.interpolation is None:
             raise DeclarationError(
                 "this solution has no dense output: solve with saveat=diffrax.SaveAt(dense=True), "
@@ -75,7 +98,8 @@ class Solution(eqx.Module):
             if not (np.all(ts >= np.max(first) - slack) and np.all(ts <= np.min(last) + slack)):
                 span = (float(np.max(first)), float(np.min(last)))
                 raise DeclarationError(f"t = {t} is outside the solved interval {span}")
-        return _instants(self, ts)
+        found = _instants(self, ts)
+        return Instants(found.model, found.ts, found.ys, places)
 
     def interval(self) -> tuple[Array, Array]:
         """First and last time of the dense output."""
@@ -102,7 +126,8 @@ class Solution(eqx.Module):
     def to_xarray(self) -> Any:
         """A Dataset over `t`, with the units and descriptions of the symbols as attributes.
 
-        A batch, as `vmap` makes it, has the axes `batch_0`, ... before `t`.
+        A batch, as `vmap` makes it, has the axes `batch_0`, ... before `t`; fields have those of
+        their coordinates behind it.
         """
         import xarray as xr
 
@@ -115,12 +140,14 @@ class Solution(eqx.Module):
         variables = {}
         symbols = self.model.symbols
         for name, values in self._series().items():
-            own = [f"{name}_{axis}" for axis in range(values.ndim - ts.ndim)]
+            own = [s.name for s in self.model.coordinates_of(name)]
+            own = own or [f"{name}_{axis}" for axis in range(values.ndim - ts.ndim)]
             symbol = symbols[name]
             about = {k: getattr(symbol, k, None) for k in ("unit", "description")}
             attributes = {("units" if k == "unit" else k): v for k, v in about.items() if v}
             variables[name] = ([*batch, along, *own], values, attributes)
-        return xr.Dataset(variables, coords={"t": first if common else ([*batch, along], ts)})
+        coords = {"t": first if common else ([*batch, along], ts), **self.model.grid}
+        return xr.Dataset(variables, coords=coords)
 
     def _series(self) -> dict[str, np.ndarray]:
         names = [s.name for s in self.model.states]
@@ -128,10 +155,33 @@ class Solution(eqx.Module):
         return {name: np.asarray(self[name]) for name in names}
 
     def plot(self, *expressions: Any, ax: Any = None) -> Any:
-        """Draws expressions over time (every unknown, if none is named); returns the axes."""
-        from ._draw import draw_solution
+        """Draws expressions over time (every unknown, if none is named); returns the axes.
 
+        A field over one coordinate is drawn as a map of space and time, one over two as frames; for
+        more than one field, the axes come as an array.
+        """
+        from ._draw import draw_solution
+        from ._draw_fields import draw_fields
+
+        wanted = expressions or tuple(self.model.fields.values())
+        if any(self.model.coordinates_of(e) for e in wanted):
+            return draw_fields(self, wanted, ax)
         return draw_solution(self, expressions, ax)
+
+    def slices(self, expression: Any, times: Any = None, *, ax: Any = None) -> Any:
+        """Draws a field over its one coordinate, a curve for each of several times."""
+        from ._draw_fields import draw_slices
+
+        return draw_slices(self, expression, times, ax)
+
+    def animate(self, expression: Any, path: Any, *, seconds: float = 5.0) -> Any:
+        """Writes a film of a field over one or two coordinates, a GIF or MP4 by the path's end.
+
+        One frame for each saved time. Returns the path.
+        """
+        from ._draw_fields import animate
+
+        return animate(self, expression, path, seconds)
 
     def __str__(self) -> str:
         if is_traced(self.ts, self.ys):

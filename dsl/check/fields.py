@@ -1,5 +1,255 @@
-"""Fields."""
+"""Fields: domains, boundary conditions, well-posedness; before anything is put on a grid."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import sympy
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+from sympy.core.function import AppliedUndef
+
+from .._boundary import Conditions, sort_conditions, spatial_orders
+from .._coordinates import At, Coordinate, is_field
+from .._equations import Equation
+from .._errors import Fault, ModelWarning
+from .._show import name_of, number, text
+from .._symbols import t
+from .._system import System
+from .describe import counted, listed, place
+from .names import name_faults
+
+_ENDS = ("lower", "upper")
 
 
-def field_faults(system):
-    return []
+def field_faults(system: System) -> list[Fault]:
+    """Faults of a system of fields; initial values that break conditions are warned of."""
+    faults = [*name_faults(system), *_domains(system), *_equations(system)]
+    if faults:
+        return faults
+    conditions = sort_conditions(system)
+    faults = [_misplaced(system, condition) for condition in conditions.misplaced]
+    faults += _periodic(system, conditions)
+    faults += _numbers(system, conditions)
+    faults += _signs(system)
+    if not faults:
+        _warn_of_initial(system, conditions)
+    return faults
+
+
+# -- domains and equations -------------------------------------------------------------------------
+
+
+def _domains(system: System) -> Iterator[Fault]:
+    for s, where in system.survey.coordinates.items():
+        if s not in system.domain:
+            yield Fault(
+                f"The coordinate {s} has no domain.",
+                **place(system, where),
+                expected=f"where {s} goes, domain={{{s}: (0, 1)}}",
+                cure=f"give it in the system, domain={{{s}: (low, high)}}",
+            )
+    for s in system.domain:
+        if s not in system.survey.coordinates:
+            yield Fault(
+                f"{s} is given in domain, but no field is a function of it.",
+                where=str(system.origin),
+                received=f"domain={{{s}: ...}}",
+                causes=["the field was declared without it", "it was declared twice"],
+                cure=f"declare the field with it, sm.unknown(name, t, {s}), or remove it",
+            )
+
+
+def _equations(system: System) -> Iterator[Fault]:
+    """Each unknown has an equation, and each equation an unknown."""
+    unknowns = [u for u in system.survey.unknowns if u not in system.observed]
+    found = []
+    for equation in system.equations:
+        inside = equation.lhs.atoms(AppliedUndef) | equation.rhs.atoms(AppliedUndef)
+        found.append([j for j, u in enumerate(unknowns) if u in inside])
+    rows = [i for i, columns in enumerate(found) for _ in columns]
+    columns = [j for columns in found for j in columns]
+    shape = len(found), len(unknowns)
+    graph = csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
+    owners = maximum_bipartite_matching(graph, perm_type="column")
+    owned = set(owners.tolist())
+    count = f"{counted(len(found), 'equation')} for {counted(len(unknowns), 'unknown')}"
+    for i in (i for i, j in enumerate(owners) if j < 0):
+        yield Fault(
+            "This equation is one too many: others determine its unknowns already.",
+            **place(system, system.equations[i]),
+            expected="one equation for each unknown",
+            received=count,
+            causes=["it is a condition at an end of the domain"],
+            cure="remove it, or move it to boundary=[...]",
+        )
+    for u in (u for j, u in enumerate(unknowns) if j not in owned):
+        yield Fault(
+            f"The unknown {text(u)} has no equation.",
+            **place(system, system.survey.unknowns[u]),
+            expected="one equation for each unknown",
+            received=count,
+            cure=f"add Eq(D({text(u)}, t), ...)",
+        )
+
+
+# -- conditions ------------------------------------------------------------------------------------
+
+
+def _misplaced(system: System, condition: Equation) -> Fault:
+    taken = condition.lhs.atoms(At) | condition.rhs.atoms(At)
+    ends = "; ".join(
+        f"{s} = {number(low)} and {s} = {number(high)}" for s, (low, high) in system.domain.items()
+    )
+    return Fault(
+        "This condition is at no end of the domain."
+        if taken
+        else "This condition says nowhere where it holds.",
+        **place(system, condition),
+        culprit=", ".join(sorted(text(e) for e in taken)),
+        expected=f"a place at one end: {ends}",
+        causes=["the domain and the condition do not agree"],
+        cure="write u.at(s=...) or sm.at(D(u, s), s=...) with an end of the domain",
+    )
+
+
+def _periodic(system: System, conditions: Conditions) -> Iterator[Fault]:
+    """A coordinate is periodic for all fields, or for none; and then has no other conditions."""
+    for s in system.coordinates:
+        ring = [u for u, found in conditions.periodic.items() if s in found]
+        others = [u for u in system.fields if s in u.args and u not in ring]
+        low, high = system.domain[s]
+        if ring and others:
+            yield Fault(
+                f"{listed(ring)} is periodic in {s}, and {listed(others)} is not.",
+                where=str(system.origin),
+                expected="all fields periodic along a coordinate, or none",
+                cure=f"add Eq({name_of(others[0])}.at({s}={low}), "
+                f"{name_of(others[0])}.at({s}={high}))",
+            )
+        extra = [*conditions.ends.get((s, 0), ()), *conditions.ends.get((s, 1), ())]
+        for condition, u in extra if ring else ():
+            yield Fault(
+                f"{s} is periodic: there is no end at which this condition could hold.",
+                **place(system, condition),
+                expected=f"no further conditions on {name_of(u)} along {s}",
+                cure="remove it, or remove the periodic condition",
+            )
+
+
+def _numbers(system: System, conditions: Conditions) -> Iterator[Fault]:
+    """As many conditions as the derivatives ask for."""
+    for (u, s), order in spatial_orders(system).items():
+        if s in conditions.periodic.get(u, ()):
+            continue
+        counts = conditions.count(u)
+        given = [counts.get((s, end), 0) for end in (0, 1)]
+        name, low, high = name_of(u), *map(number, system.domain[s])
+        wrong = expected = None
+        if order % 2 == 0 and given != [order // 2] * 2:
+            expected = f"{order // 2} at {s}={low} and {order // 2} at {s}={high}"
+            wrong = order // 2
+        elif order % 2 and order > 1 and (sum(given) != order or min(given) < order // 2):
+            expected = f"{order} in all, at least {order // 2} at each end"
+            wrong = order // 2
+        elif order == 1 and max(given) > 1:
+            expected, wrong = "at most one at each end", 1
+        if wrong is None:
+            continue
+        few = sum(given) < order
+        where = place(system, system.survey.unknowns[u])
+        yield Fault(
+            f"{name} has too {'few' if few else 'many'} conditions along {s}, where its equation "
+            f"holds a derivative of order {order}.",
+            **where,
+            expected=expected or "",
+            received=f"{given[0]} at {s}={low} and {given[1]} at {s}={high}",
+            cure="add to boundary what is known there, such as "
+            f"Eq({name}.at({s}={(low, high)[given[1] < given[0]]}), 0)"
+            if few
+            else "remove what follows from the others",
+        )
+
+
+# -- signs -----------------------------------------------------------------------------------------
+
+
+def _signs(system: System) -> Iterator[Fault]:
+    """Diffusion that runs backwards: short waves would grow without bound."""
+    values = {k: v for k, v in system.values.items() if isinstance(k, sympy.Symbol)}
+    named = {p: p.value for p in system.parameters if getattr(p, "value", None) is not None}
+    orders = spatial_orders(system)
+    for equation in system.equations:
+        rest = equation.rhs - equation.lhs
+        for rate in [r for r in rest.atoms(sympy.Derivative) if r.variables == (t,)]:
+            for s in (s for s in rate.expr.args if isinstance(s, Coordinate)):
+                order = orders.get((rate.expr, s), 0)
+                if order < 2 or order % 2:
+                    continue
+                top = sympy.Derivative(rate.expr, (s, order))
+                slope = _coefficient(rest, top) / -_coefficient(rest, rate)
+                slope = slope.subs({**named, **values})
+                good = 1 if order % 4 == 2 else -1
+                if slope.is_number and slope.is_real and slope * good < 0:
+                    yield Fault(
+                        f"{name_of(rate.expr)} is ill-posed: short waves along {s} grow without "
+                        "bound, the faster the shorter.",
+                        **place(system, equation),
+                        culprit=text(top),
+                        expected=f"a {'positive' if good > 0 else 'negative'} coefficient of "
+                        f"{text(top)} beside {text(rate)}",
+                        received=number(slope),
+                        causes=["a sign was lost", "the equation is solved backwards in time"],
+                        cure="change the sign of the term, or of the time",
+                    )
+
+
+def _coefficient(e: sympy.Expr, of: sympy.Expr) -> sympy.Expr:
+    mark = sympy.Dummy("mark", real=True)
+    return e.xreplace({of: mark}).diff(mark)
+
+
+# -- initial values --------------------------------------------------------------------------------
+
+
+def _warn_of_initial(system: System, conditions: Conditions) -> None:
+    """Initial values at the ends that are not what the conditions say there."""
+    given = {name_of(k): v for k, v in system.initial.items()}
+    values = {k: v for k, v in system.values.items() if isinstance(k, sympy.Symbol)}
+    named = {p: p.value for p in system.parameters if getattr(p, "value", None) is not None}
+    start = {u: sympy.sympify(given[name_of(u)]) for u in system.fields
+             if isinstance(given.get(name_of(u)), sympy.Expr | int | float)}  # fmt: skip
+    for found in conditions.ends.values():
+        for condition, _ in found:
+            residual = condition.lhs - condition.rhs
+            fields = {u for u in residual.atoms(AppliedUndef) if is_field(u)}
+            if not fields <= set(start) or not _is_timed(residual):
+                continue
+            left = _started(residual, start).subs({**named, **values}).subs(t, 0)
+            if left.is_number and left.is_finite and abs(float(left)) > 1e-8:
+                warnings.warn(
+                    f"the initial values break the condition {condition}, written at "
+                    f"{condition.origin}, by {float(left):.3g} at t = 0: the solution jumps there, "
+                    "and converges slowly near it",
+                    ModelWarning,
+                    stacklevel=2,
+                )
+
+
+def _is_timed(residual: sympy.Expr) -> bool:
+    """Whether only the fields and plain functions of time stand in a condition."""
+    return not any(t in d.variables for d in residual.atoms(sympy.Derivative))
+
+
+def _started(e: Any, start: dict[Any, Any]) -> Any:
+    """An expression with the initial values in place of the fields."""
+    if isinstance(e, At):
+        return _started(e.expression, start).subs(e.coordinate, e.place)
+    if e in start:
+        return start[e]
+    if isinstance(e, sympy.Derivative):
+        return _started(e.expr, start).diff(*e.variables)
+    return e.func(*(_started(a, start) for a in e.args)) if e.args else e

@@ -8,6 +8,7 @@ from typing import Any
 import sympy
 from sympy.core.function import AppliedUndef
 
+from .._coordinates import Coordinate
 from .._equations import Equation
 from .._errors import Fault
 from .._neural import Neural
@@ -137,6 +138,8 @@ def _not_of_time(system: System) -> list[Fault]:
     faults = []
     for unknown, where in system.survey.unknowns.items():
         if unknown.args == (t,) or not isinstance(where, Equation):
+            continue
+        if all(a == t or isinstance(a, Coordinate) for a in unknown.args):
             continue
         name, given = unknown.func.__name__, ", ".join(name_of(a) for a in unknown.args)
         if any(not isinstance(a, sympy.Symbol) or isinstance(a, Parameter) for a in unknown.args):

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from .._errors import DeclarationError
 from .._neural import as_dtype
 from .._show import aligned, name_of, number, table_html, table_text, text
+from .._symbols import t
 from .._system import System
 from .mass import MassMatrix, mass_matrix, mass_pattern
 from .pattern import Pattern, program_pattern
@@ -132,12 +133,10 @@ class Model(eqx.Module):
 
     def expression(self, wanted: Any) -> Any:
         """The expression that a name or expression stands for."""
-        fields = self.program.fields
-        if fields is not None:
-            by_name = {name_of(u): u for u in fields.placed}
-            wanted = by_name.get(wanted, wanted) if isinstance(wanted, str) else wanted
-            if not isinstance(wanted, str):
-                return fields.expression(sympy.sympify(wanted))
+        if isinstance(wanted, str) and wanted in self.fields:
+            wanted = self.fields[wanted]
+        if self.program.fields is not None and not isinstance(wanted, str):
+            return self.program.fields.expression(sympy.sympify(wanted))
         if isinstance(wanted, str):
             symbols = self.symbols
             if wanted not in symbols:
@@ -145,6 +144,24 @@ class Model(eqx.Module):
                 raise DeclarationError(f"{wanted!r} is no symbol of this system; it has {known}")
             return self.program.observed.get(wanted, symbols[wanted])
         return sympy.sympify(wanted)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields and their rates among the states, by name; none, of an ordinary system."""
+        if self.program.fields is None:
+            return {}
+        back = {placed.state: u for u, placed in self.program.fields.placed.items()}
+        symbols = {s.name: s.symbol.xreplace(back) for s in self.program.states}
+        return {name: e for name, e in symbols.items() if e.has(*self.program.fields.placed)}
+
+    def coordinates_of(self, wanted: Any) -> tuple[Any, ...]:
+        """The coordinates along which an expression varies, as the axes of its array do."""
+        if self.program.fields is None:
+            return ()
+        wanted = self.fields.get(wanted, wanted) if isinstance(wanted, str) else wanted
+        if isinstance(wanted, str):
+            wanted = next((e for k, e in self.system.observed.items() if name_of(k) == wanted), t)
+        return self.program.fields.coordinates(sympy.sympify(wanted))
 
     @property
     def symbols(self) -> dict[str, sympy.Expr]:
@@ -201,9 +218,9 @@ class Model(eqx.Module):
                     f"{self.program.initial_expressions[name]}: set its parameters instead"
                 )
             piece = states[name]
-            if (field := self._field(name)) is not None:
+            if name in self.fields:
                 assert self.program.fields is not None
-                value = self.program.fields.state_values(field, value)
+                value = self.program.fields.state_values(self.fields[name], value)
             y = y.at[piece.slice].set(jnp.ravel(_as_array(name, value, piece.shape, dtype)))
         new_networks = dict(self.networks)
         for key, module in (networks or {}).items():
@@ -212,11 +229,6 @@ class Model(eqx.Module):
                 raise DeclarationError(_absent("network", name, self.networks))
             new_networks[name] = as_dtype(module, dtype)
         return Model(new_values, y, new_networks, self.program)
-
-    def _field(self, name: str) -> Any:
-        """The field of this name."""
-        placed = {} if self.program.fields is None else self.program.fields.placed
-        return next((u for u in placed if name_of(u) == name), None)
 
     # -- reading -------------------------------------------------------------------------------
 

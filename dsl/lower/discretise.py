@@ -12,17 +12,18 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from sympy.core.function import AppliedUndef
 
+from .._boundary import Conditions, sort_conditions, spatial_orders
 from .._coordinates import Coordinate, is_field
 from .._equations import Equation
 from .._errors import DeclarationError
 from .._nodes import ConstantArray, shape_of
-from .._symbols import Unknown, t, unknown
+from .._symbols import t, unknown
 from .._system import System
-from .conditions import Conditions, sort_conditions, spatial_orders
 from .evaluate import Evaluator, Spans
 from .extend import Extension, Placed
 from .grid import Axis, Span, make_axes
 from .upwind import KINDS
+from .weights import weights
 
 _METADATA = ("unit", "guess", "description")
 SCHEMES = ("central", *KINDS)
@@ -33,8 +34,8 @@ class Fields:
     """How the fields of a system lie on a grid, and any expression of them as an array.
 
     Fields: `system`, as it was declared; `axes`, with the nodes of each coordinate; `placed`, each
-    field with the part of the grid that its state holds; `schemes`, for each derivative in words how
-    it is computed.
+    field with the part of the grid that its state holds; `schemes`, for each derivative in words
+    how it is computed.
     """
 
     system: System
@@ -59,11 +60,38 @@ class Fields:
 
     def expression(self, e: Any) -> Any:
         """An expression of fields on all nodes, as one of the arrays that are solved for."""
-        own = [s for s in self.axes if s in _coordinates_of(e)]
+        own = self.coordinates(e)
         if not own and not any(is_field(u) for u in e.atoms(AppliedUndef)):
             return e
         spans = {s: Span(0, self.axes[s].size) for s in own}
-        return self.evaluated([(e, tuple(own), spans, {})])[0][0]
+        return self.evaluated([(e, own, spans, {})])[0][0]
+
+    def coordinates(self, e: Any) -> tuple[Coordinate, ...]:
+        """The coordinates of an expression, in the order of the axes of its array."""
+        return tuple(s for s in self.axes if s in _coordinates_of(e))
+
+    def interpolation(self, s: Coordinate, places: Any) -> np.ndarray:
+        """The matrix that takes values at the nodes of a coordinate to values at places.
+
+        By the polynomial through the nearest nodes, of two orders more than the schemes.
+        Raises `DeclarationError` for a place outside of the domain.
+        """
+        axis, wanted = self.axes[s], np.atleast_1d(np.asarray(places, float))
+        low, high = axis.nodes[0], axis.nodes[0] + axis.length
+        slack = 1e-9 * axis.length
+        if not np.all((wanted >= low - slack) & (wanted <= high + slack)):
+            raise DeclarationError(
+                f"{s} = {places} is outside of its domain, which goes from {low:g} to {high:g}"
+            )
+        count = min(self.order + 2, axis.size)
+        first = np.searchsorted(axis.nodes, wanted, side="right") - (count + 1) // 2
+        if not axis.periodic:
+            first = np.clip(first, 0, axis.size - count)
+        index = first[:, None] + np.arange(count)
+        found = weights(wanted, axis.place(index), 0)
+        matrix = np.zeros((len(wanted), axis.size))
+        np.add.at(matrix, (np.arange(len(wanted))[:, None], index % axis.size), found)
+        return matrix
 
     def evaluated(
         self, wanted: Sequence[tuple[Any, tuple[Coordinate, ...], Spans, Mapping]]
@@ -92,7 +120,7 @@ class Fields:
 
     def state_values(self, symbol: Any, value: Any) -> Any:
         """A field's values on the nodes of its state, from an expression, a number or an array."""
-        placed = self.placed[symbol]
+        placed = self.placed[symbol.expr if isinstance(symbol, sympy.Derivative) else symbol]
         spans = [placed.spans[s] for s in placed.coordinates]
         shape = tuple(x.size for x in spans)
         if isinstance(value, sympy.Expr) and not value.is_number:
@@ -110,9 +138,7 @@ class Fields:
     def _sampled(self, placed: Placed, value: sympy.Expr, shape: tuple[int, ...]) -> Any:
         own = placed.coordinates
         if value.free_symbols <= set(own) and not value.atoms(AppliedUndef):
-            mesh = np.meshgrid(
-                *(self.axes[s].along(placed.spans[s]) for s in own), indexing="ij"
-            )
+            mesh = np.meshgrid(*(self.axes[s].along(placed.spans[s]) for s in own), indexing="ij")
             numbers = sympy.lambdify(own, value, ["numpy", "scipy"])(*mesh)
             return np.broadcast_to(np.asarray(numbers, float), shape)
         found = Evaluator(own, self.axes, self.order, _refused)(value, placed.spans)
@@ -147,7 +173,7 @@ def discretise(
     return _arrays(fields, upwind), fields
 
 
-def _placed(symbol: Unknown, axes: Mapping[Coordinate, Axis], counts: Mapping) -> Placed:
+def _placed(symbol: Any, axes: Mapping[Coordinate, Axis], counts: Mapping) -> Placed:
     own = tuple(s for s in axes if s in symbol.args)
     spans = {}
     for s in own:
@@ -158,9 +184,7 @@ def _placed(symbol: Unknown, axes: Mapping[Coordinate, Axis], counts: Mapping) -
     shape = tuple(x.size for x in spans.values())
     about = {key: getattr(symbol, key) for key in _METADATA}
     about["bounds"] = symbol.bounds
-    return Placed(
-        symbol, unknown(symbol.func.__name__, shape=shape, **about), own, spans, counts
-    )
+    return Placed(symbol, unknown(symbol.func.__name__, shape=shape, **about), own, spans, counts)
 
 
 def _arrays(fields: Fields, upwind: Mapping) -> System:

@@ -117,8 +117,8 @@ class Evaluator:
         sizes = tuple(self.axes[s].size for s in self.coordinates)
         if parameter.shape != sizes:
             raise DeclarationError(
-                f"{parameter} has shape {parameter.shape}, and the grid here {sizes}: a coefficient "
-                "has one value for each node, or is an expression of the coordinates"
+                f"{parameter} has shape {parameter.shape}, and the grid here {sizes}: a "
+                "coefficient has one value for each node, or is an expression of the coordinates"
             )
         for s in self.coordinates:
             if spans[s].half:

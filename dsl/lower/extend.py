@@ -226,7 +226,7 @@ class Extension:
         open_ones: Mapping[Any, Any],
         conditions: Sequence[Equation],
     ) -> dict[Any, sympy.Expr]:
-        """The values at which the residuals vanish; algebraic unknowns, where they are not linear."""
+        """Where the residuals vanish; algebraic unknowns, where they are not linear."""
         symbols = list(open_ones.values())
         matrix = sympy.Matrix([[_slope(r, z) for z in symbols] for r in residuals])
         if matrix.has(*symbols):

@@ -179,5 +179,3 @@ def stretched(
     nodes = low + (high - low) * unit
     nodes[0], nodes[-1] = low, high
     return nodes
-
-

@@ -35,9 +35,7 @@ def weights(place: float | np.ndarray, nodes: np.ndarray, order: int) -> np.ndar
             if j == i - 1:
                 for k in range(min(i, order), -1, -1):
                     lower = k * table[..., i - 1, k - 1] if k else 0.0
-                    table[..., i, k] = (
-                        before * (lower - last * table[..., i - 1, k]) / product
-                    )
+                    table[..., i, k] = before * (lower - last * table[..., i - 1, k]) / product
             for k in range(min(i, order), -1, -1):
                 lower = k * table[..., j, k - 1] if k else 0.0
                 table[..., j, k] = (near * table[..., j, k] - lower) / gap

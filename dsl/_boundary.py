@@ -1,4 +1,4 @@
-"""Boundary conditions: at which end each is, for which field, and which coordinates are periodic."""
+"""Boundary conditions: at which end each is, and for which field; and what is periodic."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import sympy
 
-from .._coordinates import At, Coordinate, is_field
-from .._equations import Equation
-from .._system import System
+from ._coordinates import At, Coordinate, is_field
+from ._equations import Equation
+from ._system import System
 
 End = tuple[Coordinate, int]  # 0 for the lower one, 1 for the upper one
 
@@ -85,7 +85,7 @@ def _end(system: System, e: At) -> int | None:
 
 
 def _assigned(system: System, end: End, conditions: list[Equation]) -> list[tuple[Equation, Any]]:
-    """The field that each condition is for: the one with the fewest so far, relative to its order."""
+    """The field that each condition is for: the one with the fewest so far, by its order."""
     orders = spatial_orders(system)
     given: Counter[Any] = Counter()
     found: dict[int, Any] = {}
