@@ -51,7 +51,7 @@ def sort_conditions(system: System) -> Conditions:
             (e.coordinate, _end(system, e))
             for e in condition.lhs.atoms(At) | condition.rhs.atoms(At)
         }
-        outer = [place for place in places if place[1] is not None]
+        outer = [(s, end) for s, end in places if end is not None]
         if len(places) != 1 or not outer:
             misplaced.append(condition)
             continue
@@ -119,7 +119,8 @@ def spatial_orders(system: System) -> dict[tuple[Any, Coordinate], int]:
 def _note_orders(e: Any, above: dict[Any, int], orders: dict[tuple[Any, Coordinate], int]) -> None:
     if isinstance(e, sympy.Derivative):
         above = dict(above)
-        for symbol, count in e.variable_count:
+        counts: Any = e.variable_count
+        for symbol, count in counts:
             above[symbol] = above.get(symbol, 0) + int(count)
         _note_orders(e.expr, above, orders)
         return

@@ -8,6 +8,7 @@ from typing import Any
 
 import sympy
 
+from ._arrays import as_expression
 from ._errors import DeclarationError
 from ._symbols import ArrayOperators, check_name, t
 
@@ -126,7 +127,7 @@ def at(expression: Any, **places: Any) -> sympy.Expr:
     >>> sm.at(sm.D(u, s) + u, s=0)
     u.at(s=0) + D(u, s).at(s=0)
     """
-    expression = sympy.sympify(expression)
+    expression = as_expression(expression)
     known = {symbol.name: symbol for symbol in expression.atoms(Coordinate)}
     for name, place in places.items():
         if name not in known:
@@ -136,7 +137,7 @@ def at(expression: Any, **places: Any) -> sympy.Expr:
             raise DeclarationError(
                 f"at({expression}, {name}=...): its coordinates are {listed}; t is no place"
             )
-        expression = _placed(expression, known[name], sympy.sympify(place))
+        expression = _placed(expression, known[name], as_expression(place))
     return expression
 
 
@@ -147,7 +148,8 @@ def _placed(expression: sympy.Expr, symbol: Coordinate, place: sympy.Expr) -> sy
     if expression == symbol:
         return place
     if expression.is_Add or expression.is_Mul:
-        return expression.func(*(_placed(a, symbol, place) for a in expression.args))
+        terms: Any = expression.args
+        return expression.func(*(_placed(a, symbol, place) for a in terms))
     return At(expression, symbol, place)
 
 

@@ -93,7 +93,7 @@ def animate(solution: Any, expression: Any, path: Any, seconds: float) -> Path:
         ax.set_title(f"t = {ts[n]:.3g}", loc="left")
         return [drawn]
 
-    rate = max(len(ts) / seconds, 1)
+    rate = max(round(len(ts) / seconds), 1)
     if path.suffix == ".gif":
         writer: Any = animation.PillowWriter(fps=rate)
     elif path.suffix == ".mp4":

@@ -179,8 +179,7 @@ def _numbers(system: System, conditions: Conditions) -> Iterator[Fault]:
 
 def _signs(system: System) -> Iterator[Fault]:
     """Diffusion that runs backwards: short waves would grow without bound."""
-    values = {k: v for k, v in system.values.items() if isinstance(k, sympy.Symbol)}
-    named = {p: p.value for p in system.parameters if getattr(p, "value", None) is not None}
+    values = _values(system)
     orders = spatial_orders(system)
     for equation in system.equations:
         rest = equation.rhs - equation.lhs
@@ -191,7 +190,7 @@ def _signs(system: System) -> Iterator[Fault]:
                     continue
                 top = sympy.Derivative(rate.expr, (s, order))
                 slope = _coefficient(rest, top) / -_coefficient(rest, rate)
-                slope = slope.subs({**named, **values})
+                slope = slope.subs(values)
                 good = 1 if order % 4 == 2 else -1
                 if slope.is_number and slope.is_real and slope * good < 0:
                     yield Fault(
@@ -207,7 +206,16 @@ def _signs(system: System) -> Iterator[Fault]:
                     )
 
 
-def _coefficient(e: sympy.Expr, of: sympy.Expr) -> sympy.Expr:
+def _values(system: System) -> dict[Any, Any]:
+    """The numbers that parameters have in the system."""
+    by_name = {p.name: p for p in system.parameters}
+    declared = {p: getattr(p, "value", None) for p in by_name.values()}
+    given = {by_name.get(name_of(k), k): v for k, v in system.values.items()}
+    found = {**declared, **given}
+    return {p: v for p, v in found.items() if isinstance(v, sympy.Expr | int | float)}
+
+
+def _coefficient(e: Any, of: sympy.Expr) -> sympy.Expr:
     mark = sympy.Dummy("mark", real=True)
     return e.xreplace({of: mark}).diff(mark)
 
@@ -218,8 +226,7 @@ def _coefficient(e: sympy.Expr, of: sympy.Expr) -> sympy.Expr:
 def _warn_of_initial(system: System, conditions: Conditions) -> None:
     """Initial values at the ends that are not what the conditions say there."""
     given = {name_of(k): v for k, v in system.initial.items()}
-    values = {k: v for k, v in system.values.items() if isinstance(k, sympy.Symbol)}
-    named = {p: p.value for p in system.parameters if getattr(p, "value", None) is not None}
+    values = _values(system)
     start = {u: sympy.sympify(given[name_of(u)]) for u in system.fields
              if isinstance(given.get(name_of(u)), sympy.Expr | int | float)}  # fmt: skip
     for found in conditions.ends.values():
@@ -228,7 +235,7 @@ def _warn_of_initial(system: System, conditions: Conditions) -> None:
             fields = {u for u in residual.atoms(AppliedUndef) if is_field(u)}
             if not fields <= set(start) or not _is_timed(residual):
                 continue
-            left = _started(residual, start).subs({**named, **values}).subs(t, 0)
+            left = _started(residual, start).subs(values).subs(t, 0)
             if left.is_number and left.is_finite and abs(float(left)) > 1e-8:
                 warnings.warn(
                     f"the initial values break the condition {condition}, written at "

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 import sympy
 from scipy.sparse import csr_array
@@ -124,8 +125,8 @@ class Fields:
         spans = [placed.spans[s] for s in placed.coordinates]
         shape = tuple(x.size for x in spans)
         if isinstance(value, sympy.Expr) and not value.is_number:
-            return self._sampled(placed, value, shape)
-        array = np.asarray(value, float) if not hasattr(value, "shape") else value
+            return self.sampled(value, placed.spans)
+        array: Any = value if eqx.is_array(value) else np.asarray(value, float)
         if tuple(array.shape) == tuple(self.axes[s].size for s in placed.coordinates):
             return array[tuple(slice(x.first, x.last) for x in spans)]
         if array.shape not in ((), shape):
@@ -135,13 +136,14 @@ class Fields:
             )
         return array
 
-    def _sampled(self, placed: Placed, value: sympy.Expr, shape: tuple[int, ...]) -> Any:
-        own = placed.coordinates
+    def sampled(self, value: sympy.Expr, spans: Spans) -> Any:
+        """An expression of coordinates on a stretch of nodes: numbers, if it is of them alone."""
+        own, shape = tuple(spans), tuple(x.size for x in spans.values())
         if value.free_symbols <= set(own) and not value.atoms(AppliedUndef):
-            mesh = np.meshgrid(*(self.axes[s].along(placed.spans[s]) for s in own), indexing="ij")
+            mesh = np.meshgrid(*(self.axes[s].along(spans[s]) for s in own), indexing="ij")
             numbers = sympy.lambdify(own, value, ["numpy", "scipy"])(*mesh)
             return np.broadcast_to(np.asarray(numbers, float), shape)
-        found = Evaluator(own, self.axes, self.order, _refused)(value, placed.spans)
+        found = Evaluator(own, self.axes, self.order, _refused)(value, spans)
         return found if shape_of(found) == shape else found + ConstantArray(np.zeros(shape))
 
 
@@ -211,9 +213,13 @@ def _arrays(fields: Fields, upwind: Mapping) -> System:
         rate = key.derivative_count if isinstance(key, sympy.Derivative) else 0
         target = sympy.Derivative(state, (t, rate)) if rate else state
         initial[target] = fields.state_values(symbol, value)
-    for z, condition, residual in extension.extra.values():
+    start = {_field_of(system, key): value for key, value in system.initial.items()}
+    for z, (condition, residual, symbol, spans) in extension.extra.items():
         equations.append(Equation(sympy.S.Zero, residual, condition.origin))
-        initial[z] = 0.0
+        guess = start.get(symbol, 0.0)
+        if isinstance(guess, sympy.Expr) and not guess.is_number:
+            guess = fields.sampled(guess, spans)
+        initial[z] = guess if isinstance(guess, sympy.Expr) or np.ndim(guess) == 0 else 0.0
     observed = {k: fields.expression(system.observed[k]) for k in names}
     observed |= fields.definitions
     return System(
@@ -273,7 +279,7 @@ def _upwind(system: System, scheme: Any) -> dict[Any, tuple[str, sympy.Expr]]:
         if owner is None or not is_field(owner):
             continue
         rate = sympy.Derivative(owner, t)
-        rest = equation.rhs - equation.lhs
+        rest: Any = equation.rhs - equation.lhs
         factor = -rest.coeff(rate)
         if factor == 0:
             continue
@@ -283,7 +289,8 @@ def _upwind(system: System, scheme: Any) -> dict[Any, tuple[str, sympy.Expr]]:
             if kind is None:
                 kind = "weno" if orders.get((owner, s), 0) == 1 else "central"
             mark = sympy.Dummy("slope", real=True)
-            speed = -rest.xreplace({slope: mark}).diff(mark).xreplace({mark: slope}) / factor
+            marked: Any = rest.xreplace({slope: mark})
+            speed = -marked.diff(mark).xreplace({mark: slope}) / factor
             if kind != "central" and speed != 0:
                 found[slope] = kind, speed
     return found

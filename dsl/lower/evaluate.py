@@ -47,7 +47,8 @@ class Evaluator:
     )
     end: tuple[Coordinate, Callable[[Any], int], int] | None = None
 
-    def __call__(self, e: Any, spans: Spans) -> sympy.Expr:
+    def __call__(self, e: Any, spans: Spans) -> Any:
+        """The expression on a stretch of each coordinate."""
         if isinstance(e, Coordinate):
             return self._coordinate(e, spans)
         if isinstance(e, AppliedUndef):
@@ -128,11 +129,12 @@ class Evaluator:
     # -- derivatives ---------------------------------------------------------------------------
 
     def _derivative(self, e: sympy.Derivative, spans: Spans) -> sympy.Expr:
-        counts = dict(e.variable_count)
-        rate = int(counts.pop(t, 0))
-        (s, n), *rest = [*counts.items()] or [(None, 0)]
+        variables: Any = e.variable_count
+        counts = {symbol: int(n) for symbol, n in variables}
+        rate = counts.pop(t, 0)
+        (s, n), *rest = counts.items() or [(None, 0)]
         inner = sympy.Derivative(e.expr, *rest) if rest else e.expr
-        value = self(inner, spans) if s is None else self._along_axis(e, inner, s, int(n), spans)
+        value = self(inner, spans) if s is None else self._along_axis(e, inner, s, n, spans)
         return value.diff(t, rate) if rate else value
 
     def _along_axis(

@@ -57,7 +57,7 @@ class Extension:
         self.fields, self.axes, self.ends, self.order = fields, axes, ends, order
         self.halo = {s: halo.get(s, 0) for s in axes}
         self.definitions: dict[Any, sympy.Expr] = {}
-        self.extra: dict[str, tuple[Any, Equation, sympy.Expr]] = {}
+        self.extra: dict[Any, tuple[Equation, sympy.Expr, Any, Spans]] = {}
 
     def leaf(self, symbol: Any, spans: Spans) -> sympy.Expr:
         """The values of a field on a stretch of nodes."""
@@ -212,7 +212,7 @@ class Extension:
             spans = self._range(placed, s, node)
             residuals.append(at_end(condition.lhs, spans) - at_end(condition.rhs, spans))
         conditions = [condition for condition, _ in self.ends[s, end]]
-        values = self._solved(residuals, open_ones, conditions)
+        values = self._solved(s, residuals, open_ones, conditions)
         result = dict(arrays)
         for (symbol, index), value in values.items():
             placed = self.fields[symbol]
@@ -222,7 +222,8 @@ class Extension:
 
     def _solved(
         self,
-        residuals: list[sympy.Expr],
+        s: Coordinate,
+        residuals: list[Any],
         open_ones: Mapping[Any, Any],
         conditions: Sequence[Equation],
     ) -> dict[Any, sympy.Expr]:
@@ -230,13 +231,14 @@ class Extension:
         symbols = list(open_ones.values())
         matrix = sympy.Matrix([[_slope(r, z) for z in symbols] for r in residuals])
         if matrix.has(*symbols):
-            for z, r, condition in zip(symbols, residuals, conditions, strict=True):
-                self.extra[z.func.__name__] = z, condition, r
+            for key, r, condition in zip(open_ones, residuals, conditions, strict=True):
+                spans = self._range(self.fields[key[0]], s, key[1])
+                self.extra[open_ones[key]] = condition, r, key[0], spans
             return dict(open_ones)
         none = dict.fromkeys(symbols, sympy.S.Zero)
         right = [-r.xreplace(none) for r in residuals]
         if len(symbols) == 1:
-            solved = [right[0] / matrix[0, 0]]
+            solved: list[Any] = [right[0] / _slope(residuals[0], symbols[0])]
         else:
             solved = list(matrix.adjugate() * sympy.Matrix(right) / matrix.det())
         return dict(zip(open_ones, solved, strict=True))
@@ -247,6 +249,6 @@ def _name(placed: Placed) -> str:
     return symbol.name if isinstance(symbol, sympy.Symbol) else symbol.func.__name__
 
 
-def _slope(residual: sympy.Expr, z: Any) -> sympy.Expr:
+def _slope(residual: Any, z: Any) -> sympy.Expr:
     mark = sympy.Dummy("z", real=True)
     return residual.xreplace({z: mark}).diff(mark)

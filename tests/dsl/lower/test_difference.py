@@ -93,7 +93,7 @@ def test_heat_has_its_order_at_every_kind_of_end(conditions, order):
         initial={u: HEAT.subs(t, 0)},
         boundary=conditions(HEAT, -1, 2),
     )
-    found = orders(system, HEAT, 1.0, (13, 25, 49), order=order)
+    found = orders(system, HEAT, 1.0, (25, 49), order=order)
     assert found[-1] > order - 0.2
 
 
@@ -106,7 +106,7 @@ def test_stretched_grids_keep_the_order(conditions, order):
         initial={u: HEAT.subs(t, 0)},
         boundary=conditions(HEAT, -1, 2),
     )
-    grids = [sm.stretched(n, (-1, 2), by=4, towards="end") for n in (25, 49, 97)]
+    grids = [sm.stretched(n, (-1, 2), by=4, towards="end") for n in (33, 65)]
     found = orders(system, HEAT, 0.5, grids, order=order)
     assert found[-1] > order - 0.2
 
@@ -142,7 +142,7 @@ def test_nonlinear_diffusion_has_its_order(flux, exact, order):
         initial={u: exact.subs(t, 0)},
         boundary=dirichlet(exact, 1, 2),
     )
-    grids = (17, 33, 65)
+    grids = (17, 33)
     errors = [error_of(system, exact, 0.5, n, order=order) for n in grids]
     assert errors[-1] < 1e-9 or np.log2(errors[-2] / errors[-1]) > order - 0.2
 
