@@ -31,6 +31,7 @@ def test_the_states_are_read_out_from_the_latent_ones():
     np.testing.assert_allclose(read, decoded, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_what_is_masked_is_not_looked_at():
     net = module()
     mask = jax.random.bernoulli(KEY, 0.6, VALUES.shape)

@@ -17,6 +17,7 @@ def module_of(**options):
     return sm.nn.LatentSDE(x, key=jax.random.key(0), **{"latent": 2, "width": 8, **options})
 
 
+@pytest.mark.slow
 def test_the_divergence_is_the_integral_of_the_squared_gap():
     module = module_of()
     context = jnp.ones((11, 4)) * 0.3

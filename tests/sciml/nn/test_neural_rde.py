@@ -60,6 +60,7 @@ def test_steps_from_knot_to_knot_agree_with_adaptive_ones():
     np.testing.assert_allclose(read(module, series), exact, rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_batch_of_series_is_mapped_over_under_jit_and_differentiated():
     times = jnp.linspace(0.0, 1.0, 60)
     values = jnp.asarray(np.random.default_rng(1).normal(size=(3, 60, 2)))

@@ -175,6 +175,7 @@ def test_its_slope_is_that_of_finite_differences_at_a_fixed_strength(orbit, adjo
     np.testing.assert_allclose(seen.slope["parameters"]["b"], difference, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_it_finds_the_parameters_of_a_chaotic_system_where_plain_descent_does_not(orbit):
     rng = np.random.default_rng(0)
     data = measured(orbit)

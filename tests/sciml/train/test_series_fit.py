@@ -262,6 +262,7 @@ def test_bounds_of_parameters_hold_and_free_says_what_is_trained():
 # -- hidden dynamics -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_variational_fit_lowers_the_bound_and_gives_series_back_in_their_units():
     x = sm.unknown("x")
     times = np.linspace(0, 3, 7)

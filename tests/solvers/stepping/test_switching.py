@@ -58,6 +58,7 @@ def test_a_solve_that_explicit_steps_cannot_end_goes_over_by_itself():
         assert float(sol[symbol][-1]) == pytest.approx(float(listed), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_dense_output_and_gradients_go_through_both_methods():
     case = problems.robertson(100.0)
     model = sm.compile(case.system)
