@@ -155,4 +155,4 @@ def _placed(expression: sympy.Expr, symbol: Coordinate, place: sympy.Expr) -> sy
 
 def is_field(expression: Any) -> bool:
     """Whether an unknown is a function of coordinates."""
-    return any(isinstance(a, Coordinate) for a in expression.args)
+    return any(isinstance(a, Coordinate) for a in getattr(expression, "args", ()))

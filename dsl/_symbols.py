@@ -237,7 +237,9 @@ def _is_constant_along(expression: sympy.Expr, symbol: sympy.Expr) -> bool:
     """Whether an expression does not depend on a coordinate."""
     from ._coordinates import Coordinate
 
-    return isinstance(symbol, Coordinate) and symbol not in expression.free_symbols
+    if not isinstance(symbol, Coordinate) or symbol in expression.free_symbols:
+        return False
+    return not any(p.shape for p in expression.atoms(Parameter))  # values at the nodes, perhaps
 
 
 def _is_flux(expression: sympy.Expr, symbol: sympy.Expr) -> bool:
@@ -258,9 +260,10 @@ def _of_flux(expression: sympy.Expr, symbol: sympy.Expr, order: int) -> sympy.Ex
     if expression.is_Add:
         return sympy.Add(*(D(term, symbol, order) for term in expression.args))
     if expression.is_Mul:
-        outside, inside = expression.as_independent(symbol, as_Add=False)
-        if outside != 1:
-            return outside * D(inside, symbol, order)
+        outside = [f for f in expression.args if _is_constant_along(f, symbol)]
+        if outside:
+            inside = [f for f in expression.args if f not in outside]
+            return sympy.Mul(*outside) * D(sympy.Mul(*inside), symbol, order)
     return _derivative(expression, symbol, order)
 
 

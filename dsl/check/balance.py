@@ -321,11 +321,8 @@ def _other_rate(system: System, rate: sympy.Derivative) -> Fault:
             received="a symbol t that was declared with other assumptions",
             cure="import t from sciml, and use it everywhere",
         )
-    causes = ["the equation is a partial differential equation"]
-    cure = (
-        "discretise it in space: an unknown with a shape, and sm.roll or slices of it for "
-        "the neighbours"
-    )
+    causes = [f"{listed(others)} was made by sympy.symbols, and is no coordinate"]
+    cure = f'declare it, {others[0]} = sm.coordinate("{others[0]}"), and its domain'
     if strange := [s for s in others if s not in rate.expr.args]:
         causes = [f"{text(rate.expr)} is not a function of {listed(strange)}"]
         cure = f"write D({text(rate.expr)}) for the rate in time"
@@ -333,8 +330,8 @@ def _other_rate(system: System, rate: sympy.Derivative) -> Fault:
         f"{text(rate)} is a derivative by {listed(others)}, not by time.",
         **where,
         culprit=text(rate),
-        expected="derivatives by time alone, D(x) or D(x, 2)",
-        received="a partial derivative; partial differential equations are not compiled yet",
+        expected="derivatives by time, D(x) or D(x, 2), and by coordinates",
+        received="a derivative by a plain symbol",
         causes=causes,
         cure=cure,
     )

@@ -154,14 +154,14 @@ def _not_of_time(system: System) -> list[Fault]:
             cure = "import t from sciml, and use it everywhere"
         else:
             summary = f"{name} is a function of {listed(unknown.args)}, not of time alone."
-            causes = ["it is a field; partial differential equations are not compiled yet"]
-            cure = "give it a shape instead of coordinates: its values at the points of a grid"
+            causes = ["it is a field, and its coordinates were made by sympy.symbols"]
+            cure = "declare them by sm.coordinate(...), and their domain in the system"
         faults.append(
             Fault(
                 summary,
                 **place(system, where),
                 culprit=f"{name}({given})",
-                expected="unknowns that are functions of t alone",
+                expected="unknowns that are functions of t, and of coordinates",
                 causes=causes,
                 cure=cure,
             )

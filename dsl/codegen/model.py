@@ -163,6 +163,17 @@ class Model(eqx.Module):
             wanted = next((e for k, e in self.system.observed.items() if name_of(k) == wanted), t)
         return self.program.fields.coordinates(sympy.sympify(wanted))
 
+    def on_state(self, name: str, values: Any) -> Any:
+        """The part of a field's values at all nodes that belongs to the state."""
+        assert self.program.fields is not None
+        return self.program.fields.state_values(self.fields[name], values)
+
+    def at_places(self, wanted: Any, places: Mapping[str, Any]) -> Any:
+        """An expression of fields at several places of each coordinate, as an array of them."""
+        if self.program.fields is None:
+            raise DeclarationError("this model has no fields, and so no places")
+        return self.program.fields.at_places(sympy.sympify(wanted), places)
+
     @property
     def symbols(self) -> dict[str, sympy.Expr]:
         """Every symbol that can be asked for, by name."""
@@ -219,8 +230,7 @@ class Model(eqx.Module):
                 )
             piece = states[name]
             if name in self.fields:
-                assert self.program.fields is not None
-                value = self.program.fields.state_values(self.fields[name], value)
+                value = self.on_state(name, value)
             y = y.at[piece.slice].set(jnp.ravel(_as_array(name, value, piece.shape, dtype)))
         new_networks = dict(self.networks)
         for key, module in (networks or {}).items():

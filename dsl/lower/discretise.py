@@ -17,7 +17,7 @@ from .._boundary import Conditions, sort_conditions, spatial_orders
 from .._coordinates import Coordinate, is_field
 from .._equations import Equation
 from .._errors import DeclarationError
-from .._nodes import ConstantArray, shape_of
+from .._nodes import ConstantArray, Matmul, shape_of
 from .._symbols import t, unknown
 from .._system import System
 from .evaluate import Evaluator, Spans
@@ -93,6 +93,27 @@ class Fields:
         matrix = np.zeros((len(wanted), axis.size))
         np.add.at(matrix, (np.arange(len(wanted))[:, None], index % axis.size), found)
         return matrix
+
+    def at_places(self, e: Any, places: Mapping[str, Any]) -> sympy.Expr:
+        """An expression at several places of each coordinate; elsewhere, and as before, at nodes.
+
+        Raises `DeclarationError` for the first of three coordinates, whose nodes have to be the
+        places.
+        """
+        own, array = self.coordinates(e), self.expression(e)
+        for axis, s in enumerate(own):
+            wanted = places.get(s.name)
+            nodes = self.axes[s].nodes
+            if wanted is None or (np.shape(wanted) == nodes.shape and np.allclose(wanted, nodes)):
+                continue
+            matrix = ConstantArray(self.interpolation(s, wanted))
+            if axis == len(own) - 1 and axis > 0:
+                array = Matmul(array, ConstantArray(matrix.array.T))
+            elif axis == len(own) - 2 or len(own) == 1:
+                array = Matmul(matrix, array)
+            else:
+                raise DeclarationError(f"the data's {s} are to be the nodes of the grid")
+        return array
 
     def evaluated(
         self, wanted: Sequence[tuple[Any, tuple[Coordinate, ...], Spans, Mapping]]

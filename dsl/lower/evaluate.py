@@ -227,31 +227,27 @@ class Evaluator:
 
     def _at(self, e: At, spans: Spans) -> sympy.Expr:
         s = e.coordinate
-        here = node_at(self.axes[s], e.place, e)
+        if s not in self.axes:
+            raise DeclarationError(f"{e}: there is no coordinate {s}")
         if s in self.coordinates:
-            return self(e.expression, {**spans, s: Span(here, here + 1)})
+            return self._held(e, s, spans)
         together = tuple(c for c in self.axes if c in self.coordinates or c == s)
-        wider = dataclasses.replace(self, coordinates=together)
-        value = wider(e.expression, {**spans, s: Span(here, here + 1)})
+        value = dataclasses.replace(self, coordinates=together)._held(e, s, spans)
         if not shape_of(value):
             return value
-        key = [slice(None)] * len(together)
-        key[together.index(s)] = 0  # type: ignore[call-overload]
+        key: list[Any] = [slice(None)] * len(together)
+        key[together.index(s)] = 0
         return index(value, tuple(key))
 
-
-def node_at(axis: Axis, place: Any, e: Any) -> int:
-    """The number of the node at an end of the domain."""
-    if not place.is_number:
-        raise DeclarationError(f"{e}: a place is a number, not {place}")
-    low = float(axis.nodes[0])
-    for number, end in ((0, low), (axis.size - 1, low + axis.length)):
-        if abs(float(place) - end) < 1e-9 * axis.length:
-            return 0 if axis.periodic else number
-    raise DeclarationError(
-        f"{e}: {place} is no end of the domain of {axis.coordinate}, which goes from {low:g} to "
-        f"{low + axis.length:g}"
-    )
+    def _held(self, e: At, s: Coordinate, spans: Spans) -> sympy.Expr:
+        """With a coordinate at its place: at a node, or between nodes by interpolation."""
+        axis = self.axes[s]
+        nodes, found = axis.near(e.place, self.order + 2, e)
+        values = self(e.expression, {**spans, s: nodes})
+        if nodes.size == 1 or not shape_of(values):
+            return values
+        along = self.coordinates.index(s)
+        return sympy.Add(*(_number(w) * cut(values, along, k, k + 1) for k, w in enumerate(found)))
 
 
 def cut(array: sympy.Expr, place: int, first: int, last: int) -> sympy.Expr:

@@ -251,4 +251,4 @@ def _name(placed: Placed) -> str:
 
 def _slope(residual: Any, z: Any) -> sympy.Expr:
     mark = sympy.Dummy("z", real=True)
-    return residual.xreplace({z: mark}).diff(mark)
+    return residual.xreplace({z: mark}).diff(mark).xreplace({mark: z})

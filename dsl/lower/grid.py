@@ -78,6 +78,27 @@ class Axis:
             return weights(float(index), np.array(near, float), order) / self.step**order
         return weights(self.place(np.array(index)), self.place(np.array(near)), order)
 
+    def near(self, place: Any, count: int, e: Any) -> tuple[Span, np.ndarray]:
+        """The node at a place; or those near it, and their weights in the value there."""
+        low, high = float(self.nodes[0]), float(self.nodes[0]) + self.length
+        if not place.is_number or not low - 1e-9 <= float(place) <= high + 1e-9:
+            raise DeclarationError(
+                f"{e}: a place is a number in the domain of {self.coordinate}, from {low:g} to "
+                f"{high:g}, not {place}"
+            )
+        x = float(place)
+        nearest = int(np.argmin(np.abs(self.nodes - x)))
+        if self.periodic and abs(x - high) < 1e-9 * self.length:
+            nearest, x = 0, low
+        if abs(self.nodes[nearest] - x) < 1e-9 * self.length:
+            return Span(nearest, nearest + 1), np.ones(1)
+        count = min(count, self.size)
+        first = int(np.searchsorted(self.nodes, x)) - (count + 1) // 2
+        if not self.periodic:
+            first = min(max(first, 0), self.size - count)
+        span = Span(first, first + count)
+        return span, weights(x, self.along(span), 0)
+
     def along(self, span: Span) -> np.ndarray:
         """The places of a stretch."""
         index = np.arange(span.first, span.last)

@@ -99,6 +99,10 @@ def can_match(model: Model, data: Dataset) -> bool:
         symbol = piece.symbol.expr if isinstance(piece.symbol, sympy.Derivative) else piece.symbol
         if str(symbol) not in data.observed:
             return False
+        if str(symbol) in model.fields:
+            nodes = tuple(len(model.grid[s.name]) for s in model.coordinates_of(str(symbol)))
+            if data.trained(str(symbol)).shape[2:] != nodes:
+                return False  # measured somewhere else
         counts = np.sum(np.isfinite(data.trained(str(symbol))[trained]), axis=1)
         if np.any(counts < _ENOUGH):
             return False
@@ -119,7 +123,10 @@ def _smooth(
                 f"collocation needs every unknown to be measured; {name} is not: leave "
                 "pretrain (or mode) out, or measure it"
             )
-        columns = data.trained(name)[row].reshape(data.times.shape[1], -1)
+        measured = data.trained(name)[row]
+        if name in model.fields:
+            measured = np.stack([model.on_state(name, values) for values in measured])
+        columns = measured.reshape(data.times.shape[1], -1)
         for column, values in enumerate(columns.T):
             curve = _Curve(name, data.times[row], values, smoothing, logarithms)
             curves.append((piece.offset + column, order, curve))

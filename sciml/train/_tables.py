@@ -33,6 +33,9 @@ class Table:
         self.where = where
         self.times: np.ndarray = np.zeros(0)
         self.columns: dict[str, tuple[sympy.Expr, np.ndarray]] = {}
+        self.places: dict[str, dict[str, np.ndarray]] = {}  # where a dataset's fields were measured
+        if type(data).__module__.startswith("xarray"):
+            data = self._fields_of(model, data)
         given, row_labels = self._columns_of(data)
         clock = None
         for key, values in given.items():
@@ -96,6 +99,24 @@ class Table:
         usable = numbered if labels.name is None else labels.name in (t, *_TIME_NAMES)
         return {column: data[column] for column in data.columns}, labels if usable else None
 
+    def _fields_of(self, model: Model, data: Any) -> dict[Any, Any]:
+        """The columns of a dataset, its fields over time first; their places are kept."""
+        grid = model.grid
+        times = next((name for name in _TIME_NAMES if name in data.coords), None)
+        if times is None:
+            raise self.error(f"the dataset has no coordinate t, but {', '.join(data.coords)}")
+        found: dict[Any, Any] = {"t": data[times].values}
+        for name, variable in data.data_vars.items():
+            own = [str(d) for d in variable.dims if d != times]
+            strange = [d for d in own if d not in grid]
+            if strange:
+                known = ", ".join([times, *grid])
+                raise self.error(f"{name} has the dimension {strange[0]}; the model has {known}")
+            order = [times, *(s for s in grid if s in own)]
+            found[str(name)] = variable.transpose(*order).values
+            self.places[str(name)] = {s: data[s].values for s in order[1:] if s in data.coords}
+        return found
+
     def _numbers(self, key: Any, values: Any) -> np.ndarray:
         shown = key if isinstance(key, str) else expression_text(key)
         dtype = getattr(values, "dtype", None)
@@ -121,10 +142,13 @@ class Table:
         return array
 
     def _add(self, model: Model, key: Any, values: np.ndarray) -> None:
-        expression = self._measured(model, key)
-        label = expression_text(expression)
+        measured = self._measured(model, key)
+        label = expression_text(measured)
         if label in self.columns:
             raise self.error(f"column {label} is given twice")
+        expression = model.expression(measured)
+        if label in self.places:
+            expression = model.at_places(measured, self.places[label])
         self.columns[label] = (expression, values)
 
     def _measured(self, model: Model, key: Any) -> sympy.Expr:
@@ -137,14 +161,14 @@ class Table:
         if not key.free_symbols:
             raise self.error(f"column {label} is a number: key it by a symbol or expression")
         try:
-            model.program.observe((key,))
+            model.program.observe((model.expression(key),))
         except DeclarationError as error:
             hint = f"; it has another {label}: key the column by name, {label!r}"
             raise self.error(f"column {label}: {error}{hint * (label in model.symbols)}") from None
         return key
 
     def _named(self, model: Model, key: str) -> sympy.Expr:
-        symbols = model.symbols
+        symbols = {**model.symbols, **model.fields}
         if key in symbols:
             return symbols[key]
         element = _ELEMENT.fullmatch(key)
@@ -176,7 +200,8 @@ def as_tables(model: Model, data: Any, what: str) -> list[Table]:
     """The trajectories of what the user gave; `what` names it in messages."""
     if isinstance(data, Series):
         data = data.trajectories()
-    if isinstance(data, Mapping) or getattr(data, "columns", None) is not None:
+    table = isinstance(data, Mapping) or getattr(data, "columns", None) is not None
+    if table or type(data).__module__.startswith("xarray"):
         return [Table(model, data, "")]
     if isinstance(data, Sequence) and not isinstance(data, str) and len(data):
         several = len(data) > 1
@@ -185,7 +210,8 @@ def as_tables(model: Model, data: Any, what: str) -> list[Table]:
             for number, one in enumerate(data)
         ]
     raise DataError(
-        f"{what} is a mapping {{t: times, x: values}}, a Series, a DataFrame, or a list of these, "
+        f"{what} is a mapping {{t: times, x: values}}, a Series, a DataFrame, a Dataset of xarray, "
+        f"or a list of these, "
         f"not {_kind(data)}"
     )
 
