@@ -260,9 +260,10 @@ def _of_flux(expression: sympy.Expr, symbol: sympy.Expr, order: int) -> sympy.Ex
     if expression.is_Add:
         return sympy.Add(*(D(term, symbol, order) for term in expression.args))
     if expression.is_Mul:
-        outside = [f for f in expression.args if _is_constant_along(f, symbol)]
+        factors: Any = expression.args
+        outside = [f for f in factors if _is_constant_along(f, symbol)]
         if outside:
-            inside = [f for f in expression.args if f not in outside]
+            inside = [f for f in factors if f not in outside]
             return sympy.Mul(*outside) * D(sympy.Mul(*inside), symbol, order)
     return _derivative(expression, symbol, order)
 
