@@ -125,7 +125,7 @@ def at(expression: Any, **places: Any) -> sympy.Expr:
     >>> s = sm.coordinate("s")
     >>> u = sm.unknown("u", sm.t, s)
     >>> sm.at(sm.D(u, s) + u, s=0)
-    u.at(s=0) + D(u, s).at(s=0)
+    u.at(s=0) + Derivative(u, s).at(s=0)
     """
     expression = as_expression(expression)
     known = {symbol.name: symbol for symbol in expression.atoms(Coordinate)}

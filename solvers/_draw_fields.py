@@ -15,6 +15,7 @@ _FRAMES = 4  # of a field over two coordinates
 _CURVES = 6  # of slices, where no times are given
 _FORWARD = "viridis"
 _AROUND = "RdBu_r"  # of what has both signs
+_SEEN = 0.05  # of the one, as a part of the other
 
 
 def draw_fields(solution: Any, expressions: tuple, ax: Any) -> Any:
@@ -144,7 +145,7 @@ def _image(ax: Any, own: Any, grid: list, values: np.ndarray, whole: np.ndarray)
 
 def _range(values: np.ndarray) -> tuple[float, float, str]:
     low, high = float(values.min()), float(values.max())
-    if low < 0 < high:
+    if low < -_SEEN * high and high > -_SEEN * low:
         size = max(-low, high)
         return -size, size, _AROUND
     return low, high, _FORWARD

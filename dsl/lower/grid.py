@@ -181,7 +181,7 @@ def stretched(
 
     >>> import sciml as sm
     >>> [round(float(x), 3) for x in sm.stretched(5, (0, 1), by=4)]
-    [0.0, 0.12, 0.5, 0.88, 1.0]
+    [0.0, 0.167, 0.5, 0.833, 1.0]
 
     Source: Vinokur, On one-dimensional stretching functions for finite-difference calculations, J.
     Comput. Phys. 50 (1983).
