@@ -13,7 +13,7 @@ from ._errors import DeclarationError
 from ._system import System
 from .check import check
 from .codegen import Model, lower
-from .lower import Fields, discretise
+from .lower import Fields, Volumes, discretise
 from .simplify import simplify
 
 
@@ -22,7 +22,7 @@ def compile(
     *,
     grid: Mapping[Any, Any] | None = None,
     order: int = 4,
-    scheme: str | Mapping[Any, str] | None = None,
+    scheme: str | Volumes | Mapping[Any, Any] | None = None,
     dtype: Any = None,
 ) -> Model:
     """Compiles a system to an Equinox module with a pure JAX vector field.

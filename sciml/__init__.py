@@ -15,6 +15,7 @@ from sciml.dsl import (
     ShapeError as ShapeError,
     SolveError as SolveError,
     System as System,
+    Volumes as Volumes,
     at as at,
     brownian as brownian,
     change_variables as change_variables,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from sciml.dsl import DeclarationError, Model, System, compile
+from sciml.dsl import DeclarationError, Model, System, Volumes, compile
 
 from ._choose import (
     as_number,
@@ -71,7 +71,7 @@ def solve(
     noise: str = "refinable",
     grid: Mapping[Any, Any] | None = None,
     order: int = 4,
-    scheme: str | Mapping[Any, str] | None = None,
+    scheme: str | Volumes | Mapping[Any, Any] | None = None,
 ) -> Solution:
     """Solves a system (or a compiled model) from its initial values over ``t = (t0, t1)``.
 

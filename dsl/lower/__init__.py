@@ -2,3 +2,4 @@
 
 from .discretise import Fields as Fields, discretise as discretise
 from .grid import stretched as stretched
+from .volume import Volumes as Volumes

@@ -24,10 +24,15 @@ from .evaluate import Evaluator, Spans
 from .extend import Extension, Placed
 from .grid import Axis, Span, make_axes
 from .upwind import KINDS
+from .volume import Volumes, find_laws
 from .weights import weights
 
 _METADATA = ("unit", "guess", "description")
 SCHEMES = ("central", *KINDS)
+
+
+Special = tuple[Mapping, Mapping]  # derivatives from where things come, and conservation laws
+NOTHING: Special = ({}, {})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,7 +70,7 @@ class Fields:
         if not own and not any(is_field(u) for u in e.atoms(AppliedUndef)):
             return e
         spans = {s: Span(0, self.axes[s].size) for s in own}
-        return self.evaluated([(e, own, spans, {})])[0][0]
+        return self.evaluated([(e, own, spans, NOTHING)])[0][0]
 
     def coordinates(self, e: Any) -> tuple[Coordinate, ...]:
         """The coordinates of an expression, in the order of the axes of its array."""
@@ -116,7 +121,7 @@ class Fields:
         return array
 
     def evaluated(
-        self, wanted: Sequence[tuple[Any, tuple[Coordinate, ...], Spans, Mapping]]
+        self, wanted: Sequence[tuple[Any, tuple[Coordinate, ...], Spans, Special]]
     ) -> tuple[list[sympy.Expr], Extension]:
         """Expressions on stretches of the grid; the stencils' reach is found by a first run."""
         reach: dict[Coordinate, int] = {}
@@ -127,16 +132,19 @@ class Fields:
                 reach[s] = max(reach.get(s, 0), beyond)
             return unknown("seen", shape=tuple(x.size for x in spans.values()))
 
-        for e, own, spans, upwind in wanted:
-            Evaluator(own, self.axes, self.order, seen, upwind)(e, spans)
+        for e, own, spans, (upwind, laws) in wanted:
+            first = Evaluator(own, self.axes, self.order, seen, upwind, laws=laws, named=_shaped)
+            first(e, spans)
         key = tuple(sorted((s.name, n) for s, n in reach.items() if n))
         if key not in self.extensions:
             made = Extension(self.placed, self.axes, self.conditions.ends, self.order, reach)
             self.extensions[key] = made
         extension = self.extensions[key]
         values = [
-            Evaluator(own, self.axes, self.order, extension.leaf, upwind)(e, spans)
-            for e, own, spans, upwind in wanted
+            Evaluator(
+                own, self.axes, self.order, extension.leaf, upwind, laws=laws, named=extension.named
+            )(e, spans)
+            for e, own, spans, (upwind, laws) in wanted
         ]
         return values, extension
 
@@ -168,6 +176,11 @@ class Fields:
         return found if shape_of(found) == shape else found + ConstantArray(np.zeros(shape))
 
 
+def _shaped(base: str, array: sympy.Expr) -> sympy.Expr:
+    """Stands for an array in the first run."""
+    return unknown("seen", shape=shape_of(array)) if shape_of(array) else array
+
+
 def _refused(symbol: Any, spans: Spans) -> sympy.Expr:
     raise DeclarationError(f"an initial value is an expression of coordinates, not of {symbol}")
 
@@ -177,7 +190,7 @@ def discretise(
     grid: Mapping[Any, Any],
     *,
     order: int = 4,
-    scheme: str | Mapping[Any, str] | None = None,
+    scheme: str | Volumes | Mapping[Any, Any] | None = None,
 ) -> tuple[System, Fields]:
     """The system of arrays on a grid, and how the fields lie on it.
 
@@ -203,10 +216,11 @@ def discretise(
                 for s in system.coordinates}  # fmt: skip
     axes = make_axes(system, grid, periodic)
     placed = {u: _placed(u, axes, conditions.count(u)) for u in system.fields}
+    laws = find_laws(system, spatial_orders(system), lambda e: _asked(scheme, e))
     upwind = _upwind(system, scheme)
-    words = _schemes(system, upwind, order)
+    words = _schemes(system, upwind, laws, order)
     fields = Fields(system, axes, placed, conditions, order, words, {})
-    return _arrays(fields, upwind), fields
+    return _arrays(fields, (upwind, laws)), fields
 
 
 def _placed(symbol: Any, axes: Mapping[Coordinate, Axis], counts: Mapping) -> Placed:
@@ -223,7 +237,7 @@ def _placed(symbol: Any, axes: Mapping[Coordinate, Axis], counts: Mapping) -> Pl
     return Placed(symbol, unknown(symbol.func.__name__, shape=shape, **about), own, spans, counts)
 
 
-def _arrays(fields: Fields, upwind: Mapping) -> System:
+def _arrays(fields: Fields, special: Special) -> System:
     """The equations at the nodes of the states, and everything else that the system gives."""
     system = fields.system
     owners = _owners(system)
@@ -231,8 +245,8 @@ def _arrays(fields: Fields, upwind: Mapping) -> System:
     for equation, owner in zip(system.equations, owners, strict=True):
         placed = fields.placed.get(owner)
         own, spans = ((), {}) if placed is None else (placed.coordinates, placed.spans)
-        speeds = upwind if placed is not None else {}
-        wanted += [(side, own, spans, speeds) for side in (equation.lhs, equation.rhs)]
+        given = (special[0], special[1].get(owner, {})) if placed is not None else NOTHING
+        wanted += [(side, own, spans, given) for side in (equation.lhs, equation.rhs)]
     names = [k for k in system.observed if not is_field(k)]
     values, extension = fields.evaluated(wanted)
     sides = iter(values)
@@ -325,23 +339,27 @@ def _upwind(system: System, scheme: Any) -> dict[Any, tuple[str, sympy.Expr]]:
             mark = sympy.Dummy("slope", real=True)
             marked: Any = rest.xreplace({slope: mark})
             speed = -marked.diff(mark).xreplace({mark: slope}) / factor
-            if kind != "central" and speed != 0:
+            if isinstance(kind, str) and kind != "central" and speed != 0:
                 found[slope] = kind, speed
     return found
 
 
-def _asked(scheme: Any, slope: Any) -> str | None:
+def _asked(scheme: Any, slope: Any) -> Any:
     """The scheme that was asked for, of one derivative."""
     kind = scheme.get(slope) if isinstance(scheme, Mapping) else scheme
-    if kind is not None and kind not in SCHEMES:
+    if kind is not None and not isinstance(kind, Volumes) and kind not in SCHEMES:
         names = ", ".join(f'"{name}"' for name in SCHEMES)
-        raise DeclarationError(f"scheme: one of {names}, not {kind!r}")
+        raise DeclarationError(f"scheme: one of {names}, or sm.Volumes(...), not {kind!r}")
     return kind
 
 
-def _schemes(system: System, upwind: Mapping, order: int) -> dict[Any, str]:
+def _schemes(system: System, upwind: Mapping, laws: Mapping, order: int) -> dict[Any, str]:
     """For each derivative by a coordinate, in words, how it is computed."""
     words = {}
+    volumes: dict[Any, Volumes] = {}
+    for found in laws.values():
+        kind = next((law.volumes for law in found.values() if law is not None), None)
+        volumes |= dict.fromkeys(found, kind)
     for equation in system.equations:
         for e in sorted(equation.lhs.atoms(sympy.Derivative) | equation.rhs.atoms(sympy.Derivative),
                         key=str):  # fmt: skip
@@ -350,6 +368,9 @@ def _schemes(system: System, upwind: Mapping, order: int) -> dict[Any, str]:
             if e in upwind:
                 kind = upwind[e][0]
                 words[e] = "WENO, order 5" if kind == "weno" else "upwind-biased, order 3"
+            elif e in volumes:
+                kind = volumes[e]
+                words[e] = f"finite volumes, {kind.riemann}, limiter {kind.limiter}"
             elif isinstance(e.expr, AppliedUndef):
                 words[e] = f"central, order {order}"
             else:

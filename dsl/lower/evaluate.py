@@ -22,10 +22,15 @@ from .._nodes import ArrayNode, ConstantArray, Index, Static, shape_of
 from .._symbols import Parameter, t
 from .grid import Axis, Span
 from .upwind import upwinded
+from .volume import Law, Laws, sides
 from .weights import weights
 
 Spans = Mapping[Coordinate, Span]
 Leaf = Callable[[Any, Spans], sympy.Expr]
+
+
+def _unnamed(base: str, array: sympy.Expr) -> sympy.Expr:
+    return array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,7 +40,8 @@ class Evaluator:
     `leaf` gives the values of a field at nodes; `order` is that of the schemes; `upwind` gives the
     scheme and the speed of a first derivative that is taken from where things come. `end` says
     that we are at an end of a coordinate: which, how many nodes there are beyond it for a field,
-    and the direction inwards.
+    and the direction inwards. `laws` are the derivatives of fluxes that finite volumes take.
+    `named` gives a symbol for an array, so that what is large stands in expressions only once.
     """
 
     coordinates: tuple[Coordinate, ...]
@@ -46,6 +52,8 @@ class Evaluator:
         default_factory=dict
     )
     end: tuple[Coordinate, Callable[[Any], int], int] | None = None
+    laws: Laws = dataclasses.field(default_factory=dict)
+    named: Callable[[str, sympy.Expr], sympy.Expr] = _unnamed
 
     def __call__(self, e: Any, spans: Spans) -> Any:
         """The expression on a stretch of each coordinate."""
@@ -154,6 +162,9 @@ class Evaluator:
                 for k in range(-reach, reach + 1)
             }
             return upwinded(kind, moved, self(speed, spans), self._slope(s, span))
+        if e in self.laws and not span.half:
+            law = self.laws[e]
+            return sympy.S.Zero if law is None else self._volumes(law, s, spans)
         flux = n == 1 and _differentiated(inner, s)
         if span.half or flux:
             reach = (n + self.order) // 2
@@ -194,6 +205,36 @@ class Evaluator:
                 if np.any(found[:, k])
             )
         )
+
+    def _volumes(self, law: Law, s: Coordinate, spans: Spans) -> sympy.Expr:
+        """The difference of the fluxes through both faces of each cell, over its width."""
+        span, axis, place = spans[s], self.axes[s], self.coordinates.index(s)
+        faces = Span(span.first - 1, span.last, half=True)
+        near = Span(faces.first - 1, faces.last + 2)
+        wanted = {law.field, *law.flux.atoms(AppliedUndef)}
+        wanted |= {u for speed in law.speeds for u in speed.atoms(AppliedUndef)}
+        fields = sorted((u for u in wanted if is_field(u)), key=str)
+        marks = {u: sympy.Dummy(u.func.__name__, real=True) for u in fields}
+        bare = dataclasses.replace(
+            law,
+            field=marks[law.field],
+            flux=self(law.flux.xreplace(marks), {**spans, s: faces}),
+            speeds=tuple(self(v.xreplace(marks), {**spans, s: faces}) for v in law.speeds),
+        )
+        both: tuple[dict, dict] = {}, {}
+        for u, mark in marks.items():
+            values = self(u, {**spans, s: near})
+            cells = [cut(values, place, k, k + faces.size) for k in range(4)]
+            for side, value in zip(both, sides(law.volumes.limiter, cells), strict=True):
+                side[mark] = self.named(f"{u.func.__name__}_face", value)
+        name = f"flux_{law.field.func.__name__}_{s}"
+        through = self.named(name, bare.through(*both))
+        width = np.diff(axis.along(faces))
+        inverse = ConstantArray(self._along(s, 1 / width))
+        if axis.step is not None:
+            inverse = _number(1 / axis.step)
+        inverse = law.factor * inverse
+        return inverse * (cut(through, place, 1, faces.size) - cut(through, place, 0, span.size))
 
     def _slope(self, s: Coordinate, span: Span) -> sympy.Expr:
         """The distance of nodes: how fast the coordinate grows with their number."""

@@ -69,6 +69,8 @@ class Extension:
 
     def named(self, base: str, array: sympy.Expr) -> sympy.Expr:
         """A symbol for an array, which `definitions` then says what it is."""
+        if not shape_of(array):
+            return array
         for symbol, definition in self.definitions.items():
             if definition == array:
                 return symbol

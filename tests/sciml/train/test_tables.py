@@ -104,7 +104,10 @@ def test_initial_values_may_hold_before_the_first_measurement(model):
 
 
 REFUSED = {
-    "no table": ("data.csv", "a mapping .*, a DataFrame, or a list of these, not str"),
+    "no table": (
+        "data.csv",
+        "a mapping .*, a DataFrame, a Dataset of xarray, or a list of these, not str",
+    ),
     "no trajectory": ([], "not an empty list"),
     "a bare array": (X, "not ndarray"),
     "a list of arrays": ([X], "a trajectory is a mapping or a DataFrame, not ndarray"),
