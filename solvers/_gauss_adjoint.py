@@ -18,6 +18,9 @@ from sciml.dsl import DeclarationError
 from ._adjoint_equations import Backward
 from ._kept_solution import Kept, rows_of
 from .linear import StructuredSolver, transposed
+from .regularise._count import uncounted
+from .regularise._keep import count_of
+from .regularise._watch import unwatched
 from .stepping._exponential import ETDRK4
 from .stepping._first_step import is_ours
 
@@ -127,6 +130,7 @@ class GaussAdjoint(dfx.AbstractAdjoint):
         )
         ys = final.save_state.ys
         final = jax.tree.map(lambda a: jax.lax.stop_gradient(a) if eqx.is_array(a) else a, final)
+        stats = {**stats, **count_of(final, solver, stepsize_controller)}
         return eqx.tree_at(lambda s: s.save_state.ys, final, ys), stats
 
 
@@ -172,7 +176,7 @@ def _forth(y__args__terms: Any, loop: Any, fixed: Any, init_state: Any, *, dense
         inner_while_loop=_LOOP,
         outer_while_loop=_LOOP,
     )
-    controller = fixed["stepsize_controller"]
+    controller = uncounted(fixed["stepsize_controller"])
     if final.made_jump is not False and not _is_adaptive(controller):
         raise _refused(
             "takes jumps of the rate between adaptive steps alone, and here steps are given by "
@@ -196,13 +200,13 @@ def _solve_back(
     ends, infos, ts = residuals
     _, args, terms = y__args__terms
     params, static = eqx.partition((terms, args), (perturbed[2], perturbed[1]))
-    solver = _backwards(adjoint, fixed["solver"])
+    solver = _backwards(adjoint, unwatched(fixed["solver"]))
     back = Backward(
         kept=Kept(ends, infos, solver.interpolation_cls),
         join=lambda params: eqx.combine(params, static),
         params=params,
         solver=solver,
-        controller=_control(adjoint, fixed["stepsize_controller"]),
+        controller=_control(adjoint, uncounted(fixed["stepsize_controller"])),
         points=solver.order(None) // 2 + 1 if adjoint.points is None else adjoint.points,
         max_steps=fixed["max_steps"],
     )

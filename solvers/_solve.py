@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,6 +42,7 @@ from ._results import diagnose, is_traced, refuse_missing
 from ._reversible_adjoint import ReversibleAdjoint
 from ._solution import Solution
 from .regularise._cost import unweighted
+from .regularise._count import RULE
 from .regularise._refuse import cost_key
 from .regularise._run import diffeqsolve
 from .stepping._first_step import first_stiff_step, is_ours
@@ -270,9 +272,10 @@ def integrate(
         terms, args = terms_and_args(model, driver)
     start = model.state() if y0 is None else y0
     solver = with_mass_of(solver, model)
-    if dt0 is None and isinstance(controller, dfx.PIDController) and is_ours(solver):
+    chosen = dt0 is None and isinstance(controller, dfx.PIDController) and is_ours(solver)
+    if chosen:
         dt0 = first_stiff_step(terms, t0, t1, start, args, controller, model.mass)
-    return diffeqsolve(
+    raw = diffeqsolve(
         terms,
         solver,
         t0,
@@ -288,6 +291,10 @@ def integrate(
         max_steps=max_steps,
         throw=False,
     )
+    if not chosen or "num_evaluations" not in raw.stats:
+        return raw
+    taken = RULE + raw.stats["num_evaluations"]
+    return dataclasses.replace(raw, stats={**raw.stats, "num_evaluations": taken})
 
 
 def interval(t: Any, dtype: Any) -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ _DECIMALS = 4  # of the length of an interval of stability, as the published one
 
 
 class Step(NamedTuple):
-    """One step of a solver: from where to where, its error estimate and its dense output."""
+    """One step of a solver: from where to where, its error estimate, its dense output and state."""
 
     terms: Any
     t0: Any
@@ -27,6 +27,7 @@ class Step(NamedTuple):
     args: Any
     error: Any
     dense: Any
+    state: Any = None
 
     @property
     def dtype(self) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax as dfx
 import equinox as eqx
@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ._count import counted
+from ._count import AbstractCounted, Counts, counted, num_evaluations
+from ._watch import Watched, unwatched
 
 
 def with_states(saveat: dfx.SaveAt) -> dfx.SaveAt:
@@ -25,22 +26,40 @@ def with_states(saveat: dfx.SaveAt) -> dfx.SaveAt:
     )
 
 
-def without_states(
-    raw: dfx.Solution, saveat: dfx.SaveAt, controller: Any, *, watched: bool
-) -> tuple[dfx.Solution, dict[str, Any], Any]:
-    """The solution as it was asked for; what the probes have seen; and the state of counts."""
-    state: Any = raw.solver_state
-    control: Any = raw.controller_state
-    state, seen = state if watched else (state, {})
-    control, counts = (
-        (control[0], control) if counted(controller) is not controller else (control, None)
-    )
-    raw = dataclasses.replace(
+class Ends(NamedTuple):
+    """States at the end of a solve, without what is kept in them beside."""
+
+    solver: Any
+    controller: Any
+    seen: dict[str, Any]  # by the probes
+    counts: Counts
+
+
+def ends_of(at: Any, solver: Any, controller: Any) -> Ends:
+    """States of a solver and a controller apart; `at` is what Diffrax has of them."""
+    state, seen = at.solver_state if type(solver) is Watched else (at.solver_state, {})
+    control, counts = at.controller_state, Counts()
+    if isinstance(controller, AbstractCounted):
+        control, counts = at.controller_state
+    return Ends(state, control, seen, counts)
+
+
+def without_states(raw: dfx.Solution, saveat: dfx.SaveAt, ends: Ends) -> dfx.Solution:
+    """The solution with those states that were asked for."""
+    return dataclasses.replace(
         raw,
-        solver_state=state if saveat.solver_state else None,
-        controller_state=control if saveat.controller_state else None,
+        solver_state=ends.solver if saveat.solver_state else None,
+        controller_state=ends.controller if saveat.controller_state else None,
     )
-    return raw, seen, counts
+
+
+def count_of(at: Any, solver: Any, controller: Any) -> dict[str, Any]:
+    """The number of evaluations, for ``stats``, if the solver and the controller tell it."""
+    if counted(controller) is not controller:
+        return {}
+    ends = ends_of(at, solver, controller)
+    taken = num_evaluations(unwatched(solver), at.num_steps, ends.solver, ends.counts)
+    return {} if taken is None else {"num_evaluations": taken}
 
 
 def with_time(saveat: dfx.SaveAt, probes: dict[str, Any], direction: Array) -> dfx.SaveAt:

@@ -38,8 +38,8 @@ def further_step(
     if reused:
         first = constant if slows_down(tableau_of(solver)) else rate
         state = jnp.zeros((), bool), first  # of Runge-Kutta methods: is it the first step, and k_1
-    y1, error, dense, _, _ = solver.step(terms, t, after, y, args, state, made_jump=False)
-    return Step(terms, t, after, y, y1, args, error, dense)
+    y1, error, dense, state, _ = solver.step(terms, t, after, y, args, state, made_jump=False)
+    return Step(terms, t, after, y, y1, args, error, dense, state)
 
 
 def first_step_size(

@@ -11,12 +11,14 @@ import numpy as np
 
 from sciml.dsl import DeclarationError
 
+from .._gauss_adjoint import GaussAdjoint
 from ._cost import SolverCost, read_costs
 from ._estimates import Scale, stability, tableau_of, twin_stages
 from ._local import has_rule
 
 DISCRETE = (dfx.RecursiveCheckpointAdjoint, dfx.DirectAdjoint, dfx.ForwardMode)
 RECORDING = (*DISCRETE, dfx.BacksolveAdjoint)  # that return what the solver's state holds
+COUNTING = (*RECORDING, GaussAdjoint)  # that return at least how often rates were evaluated
 _DISCRETE_NAMES = 'adjoint="checkpointed", "direct" or "forward"'
 
 

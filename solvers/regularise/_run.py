@@ -16,10 +16,10 @@ from .._reversible import as_reversible
 from .._reversible_adjoint import ReversibleAdjoint
 from ..stepping._switching import SwitchingState
 from ._cost import SolverCost, read_costs, unweighted
-from ._count import counted, local_evaluations, num_evaluations
-from ._keep import with_states, with_time, without_states, without_time
+from ._count import Counts, counted, counts_itself, local_evaluations, num_evaluations
+from ._keep import Ends, ends_of, with_states, with_time, without_states, without_time
 from ._local import as_differentiable, further_step, has_first_stage, has_rule, with_tolerances
-from ._refuse import RECORDING, cost_key, refuse_cost, scale_of, steps_scale
+from ._refuse import COUNTING, RECORDING, cost_key, refuse_cost, scale_of, steps_scale
 from ._watch import Sample, Total, Watched, entry
 
 
@@ -43,10 +43,11 @@ def diffeqsolve(
     """Diffrax's ``diffeqsolve``, with costs of the solve in ``stats``: for terms written by hand.
 
     ``stats["cost"]`` is the cost (several: a tuple). ``stats["num_evaluations"]`` counts the
-    evaluations of the rates (with noise, of the drift) exactly: rejected steps, the choice of the
-    first step and the further step of a local cost included; not those of higher derivatives by
-    `taylor_cost`, and not at all for implicit solvers, which iterate, and Diffrax does not say how
-    often. States and steps are those of Diffrax to the last bit, and so is their gradient.
+    evaluations of the rates (with noise, of the drift) exactly: rejected steps, iterations of our
+    steppers, the choice of the first step and the further step of a local cost included; not
+    products with the Jacobian, nor higher derivatives by `taylor_cost`, and not at all for implicit
+    solvers of Diffrax, which iterate, and Diffrax does not say how often. States and steps are
+    those of Diffrax to the last bit, and so is their gradient.
 
     Arguments
       terms, solver, t0, t1, dt0, y0, args, saveat, stepsize_controller, max_steps, throw: as in
@@ -111,27 +112,30 @@ def _run(
         if cost.where == "global"
     }
     samples = _samples(costs, key, start * direction, end * direction)
-    watched = bool(totals or samples)
-    records = isinstance(adjoint, RECORDING)
+    records, counts = isinstance(adjoint, RECORDING), isinstance(adjoint, COUNTING)
+    probes = {**totals, **samples} if records else {}
+    tells = counts and counts_itself(solver)
+    watched = Watched(solver, probes, tells) if probes or tells else solver
+    control = counted(controller) if counts else controller
     raw = dfx.diffeqsolve(
         terms,
-        Watched(solver, {**totals, **samples}) if watched and records else solver,
+        watched,
         t0,
         t1,
         dt0,
         y0,
         args,
         saveat=with_states(saveat) if records else with_time(saveat, samples, direction),
-        stepsize_controller=counted(controller) if records else controller,
+        stepsize_controller=control,
         adjoint=_plain_backwards(adjoint, solver, controller),
         max_steps=max_steps,
         throw=throw,
     )
-    told = _told(raw, watched=watched) if records else {}
-    if records:
-        raw, seen, counts = without_states(raw, saveat, controller, watched=watched)
+    ends = ends_of(raw, watched, control) if records else None
+    if ends is None:
+        raw, seen = without_time(raw, saveat, samples, direction)
     else:
-        (raw, seen), counts = without_time(raw, saveat, samples, direction), None
+        raw, seen = without_states(raw, saveat, ends), ends.seen
     scale = steps_scale(controller)
     able = as_differentiable(with_tolerances(solver, scale), adjoint)
     steps = {
@@ -146,15 +150,21 @@ def _run(
         else entry(cost, solver, steps[cost.sampling], scale_of(cost, controller))[0]
         for place, cost in enumerate(costs)
     )
-    raw = dataclasses.replace(raw, stats={**raw.stats, **told})
-    return _with_count(raw, counts, solver, terms, scale, adjoint, further=len(steps)), values
+    ruled, reused = has_rule(terms, scale), has_first_stage(terms, solver)
+    further = [
+        local_evaluations(solver, step.state, ruled=ruled, reused=reused) for step in steps.values()
+    ]
+    taken, told = _taken(raw, ends, solver, adjoint), _switches(ends)
+    if taken is not None:
+        told["num_evaluations"] = sum(further, taken)
+    return dataclasses.replace(raw, stats={**raw.stats, **told}), values
 
 
-def _told(raw: dfx.Solution, *, watched: bool) -> dict[str, Any]:
-    """What the solver itself has counted."""
-    state: Any = raw.solver_state[0] if watched else raw.solver_state  # type: ignore[index]
-    if not isinstance(state, SwitchingState):
+def _switches(ends: Ends | None) -> dict[str, Any]:
+    """What a solver that switches has counted."""
+    if ends is None or not isinstance(ends.solver, SwitchingState):
         return {}
+    state = ends.solver
     return {"num_implicit_steps": state.implicit_steps, "num_switches": state.switches}
 
 
@@ -192,26 +202,11 @@ def _plain_backwards(adjoint: Any, solver: Any, controller: Any) -> Any:
     return dfx.BacksolveAdjoint(**{**plain, **adjoint.kwargs})
 
 
-def _with_count(
-    raw: dfx.Solution,
-    counts: Any,
-    solver: Any,
-    terms: Any,
-    scale: Any,
-    adjoint: Any,
-    *,
-    further: int,
-) -> dfx.Solution:
-    """The solution with the number of evaluations in its stats, where it can be told."""
+def _taken(raw: dfx.Solution, ends: Ends | None, solver: Any, adjoint: Any) -> Any:
+    """The number of evaluations in the solve itself, or None where it cannot be told."""
+    if ends is not None:
+        return num_evaluations(solver, raw.stats["num_steps"], ends.solver, ends.counts)
     if isinstance(adjoint, ReversibleAdjoint):
-        taken = num_evaluations(as_reversible(solver, coupling=adjoint.coupling), raw.stats, None)
-    elif isinstance(adjoint, RECORDING):
-        taken = num_evaluations(solver, raw.stats, counts)
-    else:
-        taken = None
-    ruled, reused = has_rule(terms, scale), has_first_stage(terms, solver)
-    each = local_evaluations(solver, ruled=ruled, reused=reused)
-    if taken is None or each is None:
-        return raw
-    stats = {**raw.stats, "num_evaluations": taken + further * each}
-    return dataclasses.replace(raw, stats=stats)
+        solver = as_reversible(solver, coupling=adjoint.coupling)
+        return num_evaluations(solver, raw.stats["num_steps"], None, Counts())
+    return raw.stats.get("num_evaluations")  # of `GaussAdjoint`

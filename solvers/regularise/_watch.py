@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ._cost import SolverCost
+from ._count import Attempt
 from ._estimates import Scale, Step, error_size, stability, stiffness, tableau_of
 from ._taylor import taylor_size
 
@@ -93,12 +94,14 @@ class Sample(eqx.Module):
 class Watched(dfx.AbstractWrappedSolver):
     """A solver whose state also holds what its probes, `Total` and `Sample`, have seen.
 
-    Diffrax keeps the state of accepted steps alone. What it asks of a solver is passed on; by
+    Diffrax keeps the state of accepted steps alone; of others, one that `counts` its evaluations
+    tells their number beside the error. What Diffrax asks of a solver is passed on; by
     `AbstractWrappedSolver`, also what kind of solver it is.
     """
 
     solver: dfx.AbstractSolver
     probes: dict[str, Total | Sample]
+    counts: bool = eqx.field(static=True, default=False)
 
     @property
     def term_structure(self) -> Any:
@@ -152,15 +155,23 @@ class Watched(dfx.AbstractWrappedSolver):
     def step(
         self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Any, made_jump: Any
     ) -> tuple:
-        state, seen = solver_state
+        before, seen = solver_state
         y1, error, dense, state, result = self.solver.step(
-            terms, t0, t1, y0, args, state, made_jump
+            terms, t0, t1, y0, args, before, made_jump
         )
         step = Step(terms, t0, t1, y0, y1, args, error, dense)
         seen = {
             name: probe.update(self.solver, step, seen[name]) for name, probe in self.probes.items()
         }
+        if self.counts:
+            taken: Any = state.evaluations - before.evaluations
+            error = Attempt(error, taken.astype(jnp.float32))
         return y1, error, dense, (state, seen), result
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
         return self.solver.func(terms, t0, y0, args)
+
+
+def unwatched(solver: Any) -> Any:
+    """The solver without `Watched`."""
+    return solver.solver if type(solver) is Watched else solver

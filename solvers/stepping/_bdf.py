@@ -86,7 +86,7 @@ class BDFState(eqx.Module):
     scale: Array  # h / alpha of the factors; 0 for none
     age: Array  # steps since they were made
     rate: Array  # of convergence of the iteration
-    evaluations: Array
+    evaluations: Array  # of the rates, up to here
 
 
 class BDF(dfx.AbstractAdaptiveSolver):
@@ -143,7 +143,7 @@ class BDF(dfx.AbstractAdaptiveSolver):
             jacobian = structure.jacobian(lambda z: f(t0, z), y)
             return _factors(structure, shifted(structure, jacobian, jnp.ones((), y.dtype)))
 
-        return _begun(self, f, t0, y, blank(made))
+        return _begun(self, f, t0, y, blank(made), jnp.zeros((), jnp.int32))
 
     def step(
         self,
@@ -174,14 +174,19 @@ def _factors(structure: AbstractStructure, matrix: Any) -> Any:
 
 
 def _begun(
-    setting: BDF, f: Callable[[Any, Array], Array], t0: Any, y: Array, none: Any
+    setting: BDF,
+    f: Callable[[Any, Array], Array],
+    t0: Any,
+    y: Array,
+    none: Any,
+    evaluations: Array,
 ) -> BDFState:
     """The state before the first step: of order 1, scaled to a step of 1, without factors."""
     rate = rates(setting.mass, f(t0, y))
     differences = jnp.zeros((_MOST + 3, y.size), y.dtype).at[0].set(y).at[1].set(rate)
     one, zero = jnp.ones((), jnp.int32), jnp.zeros((), y.dtype)
     time = jnp.ones_like(jnp.asarray(t0))
-    return BDFState(differences, one, time, 0 * one, none, zero, 0 * one, zero + 1, one)
+    return BDFState(differences, one, time, 0 * one, none, zero, 0 * one, zero + 1, evaluations + 1)
 
 
 def _begun_again(
@@ -189,7 +194,9 @@ def _begun_again(
 ) -> BDFState:
     """The state, or after a jump one as before the first step; factors are never copied."""
     going = dataclasses.replace(state, factors=None)
-    chosen = jax.lax.cond(jump, lambda: _begun(setting, f, t0, y, None), lambda: going)
+    chosen = jax.lax.cond(
+        jump, lambda: _begun(setting, f, t0, y, None, state.evaluations), lambda: going
+    )
     return dataclasses.replace(chosen, factors=state.factors)
 
 

@@ -29,6 +29,7 @@ class ChebyshevState(eqx.Module):
     radius: Array  # of the Jacobian
     vector: Array  # that it stretches most
     age: Array  # steps since they were found
+    evaluations: Array  # of the rates, up to here
 
 
 class RKC(dfx.AbstractAdaptiveSolver):
@@ -80,9 +81,9 @@ class RKC(dfx.AbstractAdaptiveSolver):
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> ChebyshevState:
         y, _ = flat(y0)
-        none = jnp.zeros((), jnp.finfo(y.dtype).dtype)
+        none, zero = jnp.zeros((), jnp.finfo(y.dtype).dtype), jnp.zeros((), jnp.int32)
         return ChebyshevState(
-            jnp.asarray(True), jnp.zeros_like(y), none, jnp.zeros_like(y), jnp.zeros((), jnp.int32)
+            jnp.asarray(True), jnp.zeros_like(y), none, jnp.zeros_like(y), zero, zero
         )
 
     def step(
@@ -128,7 +129,8 @@ class RKC(dfx.AbstractAdaptiveSolver):
         dense = {
             "y0": y0, "y1": unflat(y1), "k0": unflat(step * rate), "k1": unflat(step * rate1),
         }  # fmt: skip
-        state = ChebyshevState(jnp.zeros_like(first), rate1, radius, vector, age)
+        taken = solver_state.evaluations + stages + first.astype(jnp.int32)
+        state = ChebyshevState(jnp.zeros_like(first), rate1, radius, vector, age, taken)
         return unflat(y1), unflat(error), dense, state, dfx.RESULTS.successful
 
 

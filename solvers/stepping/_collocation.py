@@ -182,8 +182,9 @@ def stages(
     start: Array,
     fresh: Array,
     refactor: Array,
-) -> tuple[Array, Kept, Array]:
-    """The increments of the stages, what to keep, and whether they were found (else zeros).
+) -> tuple[Array, Kept, Array, Array]:
+    """The increments of the stages, what to keep, whether they were found (else zeros), and after
+    how many evaluations.
 
     Arguments: `f`, rates of a vector, without variables of its surroundings; `mass`, that of the
     setting, for derivatives; `start`, where to begin; `fresh`, whether the kept Jacobian is no use;
@@ -206,7 +207,7 @@ def stages(
         return Kept(jacobian, real, other, of, kept.eta, kept.good)
 
     def attempt(carry: Any) -> Any:
-        fresh, refactor, kept, _, _ = carry
+        fresh, refactor, kept, (_, _, taken), _ = carry
         kept = renew(fresh, refactor, kept)
         most = jnp.where(fresh, _MOST_ITERATIONS[1], _MOST_ITERATIONS[0])
         end = _newton(f, t, h, y, start=start, kept=kept, most=most, setting=setting)
@@ -216,22 +217,24 @@ def stages(
         kept = Kept(kept.jacobian, kept.real, kept.complex, kept.step, eta, good)
         last = end.done | fresh
         z = jnp.where(end.done, end.z, jnp.zeros_like(end.z))
-        return jnp.asarray(True), refactor, kept, (z, end.done), last
+        taken = taken + (len(NODES) * end.count).astype(taken.dtype)
+        return jnp.asarray(True), refactor, kept, (z, end.done, taken), last
 
-    begin = (fresh, refactor, kept, (jnp.zeros_like(start), jnp.asarray(False)), jnp.asarray(False))
-    _, _, kept, (z, found), _ = jax.lax.while_loop(lambda c: ~c[-1], attempt, begin)
-    return z, kept, found
+    false, none = jnp.asarray(False), jnp.zeros((), jnp.int32)
+    begin = (fresh, refactor, kept, (jnp.zeros_like(start), false, none), false)
+    _, _, kept, (z, found, taken), _ = jax.lax.while_loop(lambda c: ~c[-1], attempt, begin)
+    return z, kept, found, taken
 
 
 @stages.def_jvp
-def _stages_jvp(primals: tuple, tangents: tuple, *, setting: Setting, **others: Any) -> Any:
+def _stages_jvp(primals: tuple, tangents: tuple, *, setting: Setting, **options: Any) -> Any:
     """The implicit function theorem: iterations are not differentiated."""
-    z, kept, found = stages(*primals, setting=setting, **others)
+    z, kept, *others = stages(*primals, setting=setting, **options)
     _, change = eqx.filter_jvp(
         lambda f, t, h, y, mass: residual(f, t, h, y, z, setting.replaced(mass)), primals, tangents
     )
     dz = _solve_stages(*primals[:4], z=z, b=-change, kept=kept, setting=setting)
-    return (z, kept, found), (dz, jax.tree.map(lambda _: None, kept), None)
+    return (z, kept, *others), (dz, jax.tree.map(lambda _: None, kept), None, None)
 
 
 def _solve_stages(

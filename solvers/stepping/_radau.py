@@ -40,6 +40,7 @@ class RadauState(eqx.Module):
     z: Array  # increments of the stages
     slope: Array  # of the polynomial through them, at its end
     kept: Kept
+    evaluations: Array  # of the rates, up to here
 
 
 class Radau5(dfx.AbstractAdaptiveSolver):
@@ -101,7 +102,8 @@ class Radau5(dfx.AbstractAdaptiveSolver):
         field = field_of(terms, args, unflat)
         kept = nothing_kept(self._setting(y), field, t0, y)
         zeros = jnp.zeros((3, y.size), y.dtype)
-        return RadauState(jnp.asarray(True), jnp.ones_like(t0), zeros, zeros[0], kept)
+        none = jnp.zeros((), jnp.int32)
+        return RadauState(jnp.asarray(True), jnp.ones_like(t0), zeros, zeros[0], kept, none)
 
     def step(
         self,
@@ -119,7 +121,9 @@ class Radau5(dfx.AbstractAdaptiveSolver):
         f = eqx.filter_closure_convert(field_of(terms, args, unflat), t0, y)
         setting, first = self._setting(y), solver_state.first | made_jump
         before = _before(solver_state, first, h, setting)
-        z, kept, found = stages(f, t0, h, y, setting.mass, setting=_constant(setting), **before)
+        z, kept, found, taken = stages(
+            f, t0, h, y, setting.mass, setting=_constant(setting), **before
+        )
         rate = jax.lax.cond(first, lambda: f(t0, y), lambda: setting.weighed(solver_state.slope))
         step = h.astype(y.dtype)
         shrunk = first | (h < solver_state.step)
@@ -133,7 +137,9 @@ class Radau5(dfx.AbstractAdaptiveSolver):
             f, t0, y, z, rate, step, kept, setting=setting, first=first, before=solver_state.slope
         )
         dense = {"coefficients": jax.vmap(unflat)(_polynomial(y, z, bump))}
-        state = RadauState(jnp.zeros_like(first), h, _constant(z), slope, kept)
+        begun, again = first.astype(jnp.int32), shrunk.astype(jnp.int32)
+        taken = solver_state.evaluations + taken + begun + again
+        state = RadauState(jnp.zeros_like(first), h, _constant(z), slope, kept, taken)
         # Of account where the step is kept all the same: at constant steps.
         results: Any = dfx.RESULTS
         result = results.where(found, results.successful, results.nonlinear_divergence)

@@ -16,11 +16,15 @@ from ..linear._structure import AbstractStructure
 from ..regularise._estimates import Step, stability, stiffness
 from ._common import PolynomialOutput, field_of, flat, structure_of
 from ._rosenbrock import Rodas5P
+from ._tableaus import RODAS5P
 
 # Of the interval of stability: where steps count as stiff, or as not. At tight tolerances explicit
 # steps on stiff equations stay at .56 of it: errors of what is damped hold them back before.
 _STIFF, _SOFT = 0.5, 0.3
 _LONG = 10, 5  # so many steps in a row, before it is switched to implicit, or back
+# Evaluations in a step: of the first stages, the explicit one is known, as the last of the step
+# before; the implicit step is followed by one for that.
+_EXPLICIT, _IMPLICIT = dfx.Tsit5.tableau.num_stages - 1, RODAS5P.stages + 1
 _NODES = np.linspace(0, 1, 5)
 _FITTED = np.linalg.inv(_NODES[:, None] ** np.arange(5))
 
@@ -33,6 +37,7 @@ class SwitchingState(eqx.Module):
     first: Any  # the rate at the beginning of the step
     implicit_steps: Array
     switches: Array
+    evaluations: Array  # of the rates, up to here
 
 
 class Switching(dfx.AbstractAdaptiveSolver):
@@ -74,7 +79,7 @@ class Switching(dfx.AbstractAdaptiveSolver):
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> SwitchingState:
         none = jnp.zeros((), jnp.int32)
-        return SwitchingState(none > 0, none, terms.vf(t0, y0, args), none, none)
+        return SwitchingState(none > 0, none, terms.vf(t0, y0, args), none, none, none + 1)
 
     def step(
         self,
@@ -107,12 +112,15 @@ class Switching(dfx.AbstractAdaptiveSolver):
         y1, error, quartic, first, reason = jax.lax.cond(state.implicit, implicit, explicit)
         reasons = jnp.where(reason, state.reasons + 1, 0)
         enough = reasons >= jnp.where(state.implicit, _LONG[1], _LONG[0])
+        fresh = jnp.asarray(made_jump, jnp.int32)
+        taken = state.evaluations + jnp.where(state.implicit, _IMPLICIT, _EXPLICIT + fresh)
         left = SwitchingState(
             state.implicit ^ enough,
             jnp.where(enough, 0, reasons).astype(jnp.int32),
             first,
             state.implicit_steps + state.implicit.astype(jnp.int32),
             state.switches + enough.astype(jnp.int32),
+            taken,
         )
         return y1, error, {"coefficients": quartic}, left, dfx.RESULTS.successful
 

@@ -111,24 +111,29 @@ def test_what_diffrax_asks_of_a_solver_is_passed_on():
             assert getattr(watched, order)(terms) == getattr(solver, order)(terms)
 
 
-def test_states_that_the_user_asks_for_are_those_of_the_solver_and_the_controller():
-    def solve(how, **options):
+@pytest.mark.parametrize("solver", [dfx.Tsit5(), sm.BDF(), sm.Radau5()])
+@pytest.mark.parametrize("options", [{}, {"regularise": GLOBAL}], ids=["no cost", "a cost"])
+def test_states_that_the_user_asks_for_are_those_of_the_solver_and_the_controller(solver, options):
+    def solve(how, t0=0.0, t1=1.0, y0=START, **options):
         return how(
             dfx.ODETerm(lambda t, y, args: -y),
-            dfx.Tsit5(),
-            0.0,
-            1.0,
+            solver,
+            t0,
+            t1,
             0.1,
-            START,
+            y0,
             saveat=dfx.SaveAt(t1=True, solver_state=True, controller_state=True),
             stepsize_controller=CONTROL,
             **options,
         )
 
-    plain, watched = solve(dfx.diffeqsolve), solve(sm.diffeqsolve, regularise=GLOBAL)
+    plain, watched = solve(dfx.diffeqsolve), solve(sm.diffeqsolve, **options)
     assert eqx.tree_equal(plain.solver_state, watched.solver_state)
     assert eqx.tree_equal(plain.controller_state, watched.controller_state)
     assert watched.solver_state is not None
+    states = {"solver_state": watched.solver_state, "controller_state": watched.controller_state}
+    after = solve(dfx.diffeqsolve, 1.0, 2.0, watched.ys[-1], **states)
+    np.testing.assert_allclose(after.ys[-1], START * jnp.exp(-2.0), rtol=1e-4)
 
 
 def test_a_counted_controller_has_the_tolerances_of_the_controller():

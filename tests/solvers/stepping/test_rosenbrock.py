@@ -120,12 +120,12 @@ def test_evaluations_are_counted():
     case = problems.robertson(100.0)
     sol = sm.solve(case.system, t=(0, 100), saveat=[100.0], solver="stiff", rtol=1e-6, atol=1e-9)
     steps = int(sol.stats["num_steps"])
-    assert int(sol.stats["num_evaluations"]) == 8 * steps
+    assert int(sol.stats["num_evaluations"]) == 8 * steps + 2  # for the first step
     sol = sm.solve(
         case.system, t=(0, 100), saveat=[100.0], solver=sm.Rosenbrock23(), rtol=1e-3, atol=1e-6
     )
     steps = int(sol.stats["num_steps"])
-    assert 2 * steps < int(sol.stats["num_evaluations"]) <= 2 * steps + 5
+    assert 2 * steps < int(sol.stats["num_evaluations"]) <= 2 * steps + 7
 
 
 @pytest.mark.parametrize("solver", [sm.Rodas5P(), sm.Rosenbrock23()])
