@@ -70,7 +70,7 @@ class Law:
 
     def through(self, left: Mapping[Any, Any], right: Mapping[Any, Any]) -> sympy.Expr:
         """The flux through a face with these values of the fields on both sides of it."""
-        both = [self.flux.xreplace(side) for side in (left, right)]
+        both: list[Any] = [self.flux.xreplace(side) for side in (left, right)]
         jump = right[self.field] - left[self.field]
         waves = [[speed.xreplace(side) for speed in self.speeds] for side in (left, right)]
         together = [*waves[0], *waves[1]]
@@ -168,12 +168,13 @@ def _speeds(fluxes: Mapping[Any, sympy.Expr], s: Coordinate) -> tuple[sympy.Expr
     """The eigenvalues of the Jacobian of the fluxes."""
     marks = {u: sympy.Dummy(u.func.__name__, real=True) for u in fluxes}
     back = {mark: u for u, mark in marks.items()}
-    values = [f.xreplace(marks) for f in fluxes.values()]
-    jacobian = sympy.Matrix([[f.diff(m) for m in marks.values()] for f in values])
+    values: list[Any] = [f.xreplace(marks) for f in fluxes.values()]
+    jacobian: list[list[Any]] = [[f.diff(m) for m in marks.values()] for f in values]
     if len(fluxes) == 1:
-        return (jacobian[0, 0].xreplace(back),)
+        return (jacobian[0][0].xreplace(back),)
     if len(fluxes) == 2:
-        half, det = jacobian.trace() / 2, jacobian.det()
+        (a, b), (c, d) = jacobian
+        half, det = (a + d) / 2, a * d - b * c
         root = sympy.sqrt(sympy.Max(sympy.simplify(half**2 - det), 0, evaluate=False))
         return tuple((sympy.simplify(half) + sign * root).xreplace(back) for sign in (1, -1))
     names = ", ".join(u.func.__name__ for u in fluxes)
