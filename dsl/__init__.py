@@ -55,6 +55,7 @@ from ._geometry import (
     spherical as spherical,
 )
 from ._gradient import gradient as gradient
+from ._integral import integral as integral
 from ._mechanics import from_mechanics as from_mechanics
 from ._neural import Neural as Neural, Table as Table, forcing as forcing, neural as neural
 from ._nodes import shape_of as shape_of

@@ -232,6 +232,17 @@ class Sum(_Named):
         return f"total({operand})" if axis is None else f"total({operand}, axis={axis})"
 
 
+class Cumulated(_Named):
+    """Sums of all elements up to each one along an axis."""
+
+    label = "cumulated"
+
+    def __new__(cls, operand: sympy.Expr, axis: Static) -> Cumulated:
+        self = super().__new__(cls, operand, axis)
+        self.shape = shape_of(operand)
+        return self
+
+
 class Roll(_Named):
     """Periodic shift along an axis: element i of the result is element i - shift."""
 

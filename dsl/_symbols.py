@@ -245,7 +245,10 @@ def _is_constant_along(expression: sympy.Expr, symbol: sympy.Expr) -> bool:
 def _is_flux(expression: sympy.Expr, symbol: sympy.Expr) -> bool:
     """Whether it is a derivative by a coordinate, of more than a field alone."""
     from ._coordinates import Coordinate
+    from ._integral import Integral
 
+    if isinstance(expression, Integral):
+        return False  # its derivative is known
     return isinstance(symbol, Coordinate) and any(
         symbol in unknown.args for unknown in expression.atoms(AppliedUndef)
     )

@@ -35,6 +35,7 @@ from sciml.dsl import (
     grad as grad,
     gradient as gradient,
     index as index,
+    integral as integral,
     laplacian as laplacian,
     mapped as mapped,
     matmul as matmul,

@@ -70,6 +70,8 @@ def array_operation(
         return f"jnp.sum({texts[0]}, axis={static[0]})"
     if op == "roll":
         return f"jnp.roll({texts[0]}, {static[0]}, axis={static[1]})"
+    if op == "cumulated":
+        return f"jnp.cumsum({texts[0]}, axis={static[0]})"
     if op == "pad":
         return f"jnp.pad({texts[0]}, {static[0]})"
     if op == "update":

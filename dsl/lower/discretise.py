@@ -25,7 +25,6 @@ from .extend import Extension, Placed
 from .grid import Axis, Span, make_axes
 from .upwind import KINDS
 from .volume import Volumes, find_laws
-from .weights import weights
 
 _METADATA = ("unit", "guess", "description")
 SCHEMES = ("central", *KINDS)
@@ -89,14 +88,9 @@ class Fields:
             raise DeclarationError(
                 f"{s} = {places} is outside of its domain, which goes from {low:g} to {high:g}"
             )
-        count = min(self.order + 2, axis.size)
-        first = np.searchsorted(axis.nodes, wanted, side="right") - (count + 1) // 2
-        if not axis.periodic:
-            first = np.clip(first, 0, axis.size - count)
-        index = first[:, None] + np.arange(count)
-        found = weights(wanted, axis.place(index), 0)
+        near, found = axis.interpolated(wanted, self.order + 2)
         matrix = np.zeros((len(wanted), axis.size))
-        np.add.at(matrix, (np.arange(len(wanted))[:, None], index % axis.size), found)
+        np.add.at(matrix, (np.arange(len(wanted))[:, None], near), found)
         return matrix
 
     def at_places(self, e: Any, places: Mapping[str, Any]) -> sympy.Expr:

@@ -17,8 +17,9 @@ from sympy.core.function import AppliedUndef
 from .._arrays import index
 from .._coordinates import At, Coordinate, is_field
 from .._errors import DeclarationError
+from .._integral import Integral
 from .._neural import Neural, NeuralCall
-from .._nodes import ArrayNode, ConstantArray, Index, Static, shape_of
+from .._nodes import ArrayNode, ConstantArray, Cumulated, Index, Pad, Static, Sum, shape_of
 from .._symbols import Parameter, t
 from .grid import Axis, Span
 from .upwind import upwinded
@@ -66,7 +67,9 @@ class Evaluator:
         if isinstance(e, sympy.Derivative):
             return self._derivative(e, spans)
         if isinstance(e, At):
-            return self._at(e, spans)
+            return self._over(e.coordinate, e, spans, self._held)
+        if isinstance(e, Integral):
+            return self._over(e.coordinate, e, spans, self._integral)
         if isinstance(e, NeuralCall):
             network = e.network
             arguments = [self(a, spans) for a in e.operands]
@@ -266,28 +269,78 @@ class Evaluator:
 
     # -- places --------------------------------------------------------------------------------
 
-    def _at(self, e: At, spans: Spans) -> sympy.Expr:
-        s = e.coordinate
+    def _over(self, s: Coordinate, e: Any, spans: Spans, made: Callable[..., Any]) -> Any:
+        """What is made along a coordinate that the expression itself need not have."""
         if s not in self.axes:
             raise DeclarationError(f"{e}: there is no coordinate {s}")
         if s in self.coordinates:
-            return self._held(e, s, spans)
+            return made(self, e, s, spans)
         together = tuple(c for c in self.axes if c in self.coordinates or c == s)
-        value = dataclasses.replace(self, coordinates=together)._held(e, s, spans)
+        value = made(dataclasses.replace(self, coordinates=together), e, s, spans)
         if not shape_of(value):
             return value
         key: list[Any] = [slice(None)] * len(together)
         key[together.index(s)] = 0
         return index(value, tuple(key))
 
-    def _held(self, e: At, s: Coordinate, spans: Spans) -> sympy.Expr:
+    @staticmethod
+    def _integral(own: Evaluator, e: Integral, s: Coordinate, spans: Spans) -> Any:
+        """The sum of all nodes with their weights; or of the cells up to each node."""
+        axis, place = own.axes[s], own.coordinates.index(s)
+        low, high = float(axis.nodes[0]), float(axis.nodes[0]) + axis.length
+        limits = [float(limit) for limit in e.limits if limit.is_number] or [low, high]
+        if any(not low - 1e-9 <= x <= high + 1e-9 for x in limits):
+            raise DeclarationError(
+                f"{e}: its limits lie in the domain of {s}, from {low:g} to {high:g}"
+            )
+        if len(limits) == 1:
+            return own._cumulative(e, s, spans)
+        values = own(e.expression, {**spans, s: Span(0, axis.size)})
+        found = own._along(s, axis.quadrature(limits[0], limits[1], own.order))
+        summed = Sum(ConstantArray(found) * values, Static(place))
+        whole = ("slice", None, None, None)
+        return Index(summed, Static(tuple(None if c == s else whole for c in own.coordinates)))
+
+    def _cumulative(self, e: Integral, s: Coordinate, spans: Spans) -> Any:
+        axis, place, span = self.axes[s], self.coordinates.index(s), spans[s]
+        if axis.periodic or span.half or not 0 <= span.first < span.last <= axis.size:
+            raise DeclarationError(f"{e}: a cumulative integral is taken at the nodes of {s} alone")
+        cells = Span(0, axis.size - 1, half=True)
+        reach = self.order // 2
+        source = cells.nodes(reach - 1, reach)
+        values = self(e.expression, {**spans, s: source})
+        windows = np.lib.stride_tricks.sliding_window_view(axis.along(source), 2 * reach)
+        points, shares = np.polynomial.legendre.leggauss(reach + 1)
+        middles, widths = axis.along(cells), np.diff(axis.along(Span(0, axis.size)))
+        found = np.zeros(windows.shape)
+        for x, w in zip(points, shares, strict=True):
+            found += (w * widths / 2)[:, None] * weights(middles + x * widths / 2, windows, 0)
+        pieces = sympy.Add(
+            *(
+                ConstantArray(self._along(s, found[:, k])) * cut(values, place, k, k + cells.size)
+                for k in range(2 * reach)
+            )
+        )
+        before = [(0, 0)] * len(self.coordinates)
+        before[place] = (1, 0)
+        total = Cumulated(Pad(pieces, Static(tuple(before))), Static(place))
+        near, shares_at = axis.near(e.limits[0], self.order + 2, e)
+        at_origin = sympy.Add(
+            *(
+                _number(w) * cut(total, place, i, i + 1)
+                for w, i in zip(shares_at, range(near.first, near.last), strict=True)
+            )
+        )
+        return cut(total, place, span.first, span.last) - at_origin
+
+    @staticmethod
+    def _held(own: Evaluator, e: At, s: Coordinate, spans: Spans) -> Any:
         """With a coordinate at its place: at a node, or between nodes by interpolation."""
-        axis = self.axes[s]
-        nodes, found = axis.near(e.place, self.order + 2, e)
-        values = self(e.expression, {**spans, s: nodes})
+        nodes, found = own.axes[s].near(e.place, own.order + 2, e)
+        values = own(e.expression, {**spans, s: nodes})
         if nodes.size == 1 or not shape_of(values):
             return values
-        along = self.coordinates.index(s)
+        along = own.coordinates.index(s)
         return sympy.Add(*(_number(w) * cut(values, along, k, k + 1) for k, w in enumerate(found)))
 
 
