@@ -29,9 +29,9 @@ def compile(
 
     Arguments: `system`; `dtype` of its leaves (jax's default floating type if not given). For
     fields also `grid`, for each coordinate the number of nodes or the nodes themselves; the `order`
-    of finite differences, 2, 4, 6 or 8; and the `scheme` of first derivatives, "central", "upwind"
-    or "weno", also for each derivative by itself, ``{D(u, s): "weno"}``; if not given, "weno" where
-    nothing is damped along the coordinate.
+    of finite differences, 2, 4, 6 or 8; and the `scheme`, "central", "upwind", "weno", "fourier" or
+    `Volumes`, also for each derivative by itself, ``{D(u, s): "weno"}``; if not given, "weno" or
+    finite volumes where nothing is damped along the coordinate, and "central" elsewhere.
     Returns a `Model`: ``vector_field(t, y, args)``, ``parameters``, ``initial``, ``networks``,
     ``observed``, ``source``. A system is compiled once; systems are immutable.
     Raises `ModelError` with every fault that was found.

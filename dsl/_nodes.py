@@ -243,6 +243,27 @@ class Cumulated(_Named):
         return self
 
 
+class Fourier(_Named):
+    """What real numbers do to the Fourier coefficients of a periodic array along an axis.
+
+    `factors` has that axis, of half the length and one; with `odd` they are times the imaginary
+    unit, as of a derivative of odd order.
+    """
+
+    label = "fourier"
+
+    def __new__(
+        cls, operand: sympy.Expr, factors: sympy.Expr, axis: Static, odd: Static
+    ) -> Fourier:
+        self = super().__new__(cls, operand, factors, axis, odd)
+        self.shape = shape_of(operand)
+        return self
+
+    def rate(self, symbol: sympy.Expr) -> sympy.Expr:
+        operand, factors = self.operands
+        return Fourier(_rate(operand, symbol), factors, *self._statics())
+
+
 class Roll(_Named):
     """Periodic shift along an axis: element i of the result is element i - shift."""
 

@@ -72,6 +72,12 @@ def array_operation(
         return f"jnp.roll({texts[0]}, {static[0]}, axis={static[1]})"
     if op == "cumulated":
         return f"jnp.cumsum({texts[0]}, axis={static[0]})"
+    if op == "fourier":
+        axis, odd = static
+        parts = [texts[1], f"0.0*{wrap(operands[1], POWER)}"]
+        factors = f"lax.complex({', '.join(reversed(parts) if odd else parts)})"
+        waves = f"{factors}*jnp.fft.rfft({texts[0]}, axis={axis})"
+        return f"jnp.fft.irfft({waves}, n={shape[axis]}, axis={axis})"
     if op == "pad":
         return f"jnp.pad({texts[0]}, {static[0]})"
     if op == "update":

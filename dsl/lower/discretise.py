@@ -20,18 +20,19 @@ from .._errors import DeclarationError
 from .._nodes import ConstantArray, Matmul, shape_of
 from .._symbols import t, unknown
 from .._system import System
-from .evaluate import Evaluator, Spans
+from .evaluate import Evaluator, Leaf, Spans
 from .extend import Extension, Placed
 from .grid import Axis, Span, make_axes
 from .upwind import KINDS
 from .volume import Volumes, find_laws
 
 _METADATA = ("unit", "guess", "description")
-SCHEMES = ("central", *KINDS)
+SCHEMES = ("central", "fourier", *KINDS)
 
 
-Special = tuple[Mapping, Mapping]  # derivatives from where things come, and conservation laws
-NOTHING: Special = ({}, {})
+# Derivatives from where things come; conservation laws; what is taken of Fourier's coefficients.
+Special = tuple[Mapping, Mapping, frozenset]
+NOTHING: Special = ({}, {}, frozenset())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,21 +127,26 @@ class Fields:
                 reach[s] = max(reach.get(s, 0), beyond)
             return unknown("seen", shape=tuple(x.size for x in spans.values()))
 
-        for e, own, spans, (upwind, laws) in wanted:
-            first = Evaluator(own, self.axes, self.order, seen, upwind, laws=laws, named=_shaped)
-            first(e, spans)
+        for e, own, spans, special in wanted:
+            self._evaluator(own, seen, special, _shaped)(e, spans)
         key = tuple(sorted((s.name, n) for s, n in reach.items() if n))
         if key not in self.extensions:
             made = Extension(self.placed, self.axes, self.conditions.ends, self.order, reach)
             self.extensions[key] = made
         extension = self.extensions[key]
         values = [
-            Evaluator(
-                own, self.axes, self.order, extension.leaf, upwind, laws=laws, named=extension.named
-            )(e, spans)
-            for e, own, spans, (upwind, laws) in wanted
+            self._evaluator(own, extension.leaf, special, extension.named)(e, spans)
+            for e, own, spans, special in wanted
         ]
         return values, extension
+
+    def _evaluator(
+        self, own: tuple[Coordinate, ...], leaf: Leaf, special: Special, named: Any
+    ) -> Evaluator:
+        upwind, laws, fourier = special
+        return Evaluator(
+            own, self.axes, self.order, leaf, upwind, laws=laws, named=named, fourier=fourier
+        )
 
     def state_values(self, symbol: Any, value: Any) -> Any:
         """A field's values on the nodes of its state, from an expression, a number or an array."""
@@ -212,9 +218,11 @@ def discretise(
     placed = {u: _placed(u, axes, conditions.count(u)) for u in system.fields}
     laws = find_laws(system, spatial_orders(system), lambda e: _asked(scheme, e))
     upwind = _upwind(system, scheme)
-    words = _schemes(system, upwind, laws, order)
+    asked = [e for e in _derivatives(system) if _asked(scheme, e) == "fourier"]
+    fourier = frozenset(part for e in asked for part in _parts(e))
+    words = _schemes(system, upwind, laws, fourier, order)
     fields = Fields(system, axes, placed, conditions, order, words, {})
-    return _arrays(fields, (upwind, laws)), fields
+    return _arrays(fields, (upwind, laws, fourier)), fields
 
 
 def _placed(symbol: Any, axes: Mapping[Coordinate, Axis], counts: Mapping) -> Placed:
@@ -239,7 +247,8 @@ def _arrays(fields: Fields, special: Special) -> System:
     for equation, owner in zip(system.equations, owners, strict=True):
         placed = fields.placed.get(owner)
         own, spans = ((), {}) if placed is None else (placed.coordinates, placed.spans)
-        given = (special[0], special[1].get(owner, {})) if placed is not None else NOTHING
+        upwind, laws, fourier = special
+        given = NOTHING if placed is None else (upwind, laws.get(owner, {}), fourier)
         wanted += [(side, own, spans, given) for side in (equation.lhs, equation.rhs)]
     names = [k for k in system.observed if not is_field(k)]
     values, extension = fields.evaluated(wanted)
@@ -333,7 +342,7 @@ def _upwind(system: System, scheme: Any) -> dict[Any, tuple[str, sympy.Expr]]:
             mark = sympy.Dummy("slope", real=True)
             marked: Any = rest.xreplace({slope: mark})
             speed = -marked.diff(mark).xreplace({mark: slope}) / factor
-            if isinstance(kind, str) and kind != "central" and speed != 0:
+            if kind in KINDS and speed != 0:
                 found[slope] = kind, speed
     return found
 
@@ -347,26 +356,45 @@ def _asked(scheme: Any, slope: Any) -> Any:
     return kind
 
 
-def _schemes(system: System, upwind: Mapping, laws: Mapping, order: int) -> dict[Any, str]:
+def _schemes(
+    system: System, upwind: Mapping, laws: Mapping, fourier: frozenset, order: int
+) -> dict[Any, str]:
     """For each derivative by a coordinate, in words, how it is computed."""
     words = {}
     volumes: dict[Any, Volumes] = {}
     for found in laws.values():
         kind = next((law.volumes for law in found.values() if law is not None), None)
         volumes |= dict.fromkeys(found, kind)
-    for equation in system.equations:
-        for e in sorted(equation.lhs.atoms(sympy.Derivative) | equation.rhs.atoms(sympy.Derivative),
-                        key=str):  # fmt: skip
-            if not any(isinstance(s, Coordinate) for s in e.variables):
-                continue
-            if e in upwind:
-                kind = upwind[e][0]
-                words[e] = "WENO, order 5" if kind == "weno" else "upwind-biased, order 3"
-            elif e in volumes:
-                kind = volumes[e]
-                words[e] = f"finite volumes, {kind.riemann}, limiter {kind.limiter}"
-            elif isinstance(e.expr, AppliedUndef):
-                words[e] = f"central, order {order}"
-            else:
-                words[e] = f"difference of fluxes between the nodes, order {order}"
+    for e in _derivatives(system):
+        if e in fourier:
+            words[e] = "Fourier"
+        elif e in upwind:
+            weno = upwind[e][0] == "weno"
+            words[e] = "WENO, order 5" if weno else "upwind-biased, order 3"
+        elif e in volumes:
+            kind = volumes[e]
+            words[e] = f"finite volumes, {kind.riemann}, limiter {kind.limiter}"
+        elif isinstance(e.expr, AppliedUndef):
+            words[e] = f"central, order {order}"
+        else:
+            words[e] = f"difference of fluxes between the nodes, order {order}"
     return words
+
+
+def _parts(e: sympy.Derivative) -> list[sympy.Derivative]:
+    """A derivative by several coordinates, and those by fewer of them that it is taken of."""
+    found = [e]
+    counts: Any = [(s, n) for s, n in e.variable_count if isinstance(s, Coordinate)]
+    while len(counts) > 1:
+        counts = counts[1:]
+        found.append(sympy.Derivative(e.expr, *counts))
+    return found
+
+
+def _derivatives(system: System) -> list[sympy.Derivative]:
+    """The derivatives by coordinates in the equations."""
+    found: dict[sympy.Derivative, None] = {}
+    for equation in system.equations:
+        both = equation.lhs.atoms(sympy.Derivative) | equation.rhs.atoms(sympy.Derivative)
+        found |= dict.fromkeys(sorted(both, key=str))
+    return [e for e in found if any(isinstance(s, Coordinate) for s in e.variables)]

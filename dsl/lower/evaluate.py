@@ -19,7 +19,7 @@ from .._coordinates import At, Coordinate, is_field
 from .._errors import DeclarationError
 from .._integral import Integral
 from .._neural import Neural, NeuralCall
-from .._nodes import ArrayNode, ConstantArray, Cumulated, Index, Pad, Static, Sum, shape_of
+from .._nodes import ArrayNode, ConstantArray, Cumulated, Fourier, Index, Pad, Static, Sum, shape_of
 from .._symbols import Parameter, t
 from .grid import Axis, Span
 from .upwind import upwinded
@@ -41,8 +41,9 @@ class Evaluator:
     `leaf` gives the values of a field at nodes; `order` is that of the schemes; `upwind` gives the
     scheme and the speed of a first derivative that is taken from where things come. `end` says
     that we are at an end of a coordinate: which, how many nodes there are beyond it for a field,
-    and the direction inwards. `laws` are the derivatives of fluxes that finite volumes take.
-    `named` gives a symbol for an array, so that what is large stands in expressions only once.
+    and the direction inwards. `laws` are the derivatives of fluxes that finite volumes take, and
+    `fourier` those that are taken of Fourier's coefficients. `named` gives a symbol for an array,
+    so that what is large stands in expressions only once.
     """
 
     coordinates: tuple[Coordinate, ...]
@@ -55,6 +56,7 @@ class Evaluator:
     end: tuple[Coordinate, Callable[[Any], int], int] | None = None
     laws: Laws = dataclasses.field(default_factory=dict)
     named: Callable[[str, sympy.Expr], sympy.Expr] = _unnamed
+    fourier: frozenset[sympy.Derivative] = frozenset()
 
     def __call__(self, e: Any, spans: Spans) -> Any:
         """The expression on a stretch of each coordinate."""
@@ -165,6 +167,8 @@ class Evaluator:
                 for k in range(-reach, reach + 1)
             }
             return upwinded(kind, moved, self(speed, spans), self._slope(s, span))
+        if e in self.fourier:
+            return self._fourier(inner, s, n, spans)
         if e in self.laws and not span.half:
             law = self.laws[e]
             return sympy.S.Zero if law is None else self._volumes(law, s, spans)
@@ -183,6 +187,43 @@ class Evaluator:
             )
         values = self(inner, {**spans, s: source})
         return self._stencil(values, s, n, span, source, before)
+
+    def _fourier(self, inner: Any, s: Coordinate, n: int, spans: Spans) -> sympy.Expr:
+        """By the coefficients of Fourier; of products, without those that are aliased.
+
+        The longest two thirds of the waves are kept of the factors and of the product (Orszag, On
+        the elimination of aliasing in finite-difference schemes by filtering high-wavenumber
+        components, 1971).
+        """
+        span, axis, place = spans[s], self.axes[s], self.coordinates.index(s)
+        if not axis.periodic or axis.step is None or span.half:
+            raise DeclarationError(
+                f'scheme "fourier" is for periodic coordinates and even grids, which {s} is not'
+            )
+        waves = np.arange(axis.size // 2 + 1)
+        kept = ConstantArray(self._along(s, np.where(3 * waves > axis.size, 0.0, 1.0)))
+
+        def smooth(symbol: Any, at: Spans) -> sympy.Expr:
+            found = self.leaf(symbol, at)
+            if s not in at:
+                return found
+            own = list(at).index(s)
+            mask = ConstantArray(np.moveaxis(kept.array.reshape(-1, *[1] * (len(at) - 1)), 0, own))
+            return Fourier(found, mask, Static(own), Static(False))
+
+        product = not isinstance(inner, AppliedUndef | sympy.Derivative)
+        own = dataclasses.replace(self, leaf=smooth) if product else self
+        values = own(inner, {**spans, s: Span(0, axis.size)})
+        if not shape_of(values) or shape_of(values)[place] == 1:
+            return sympy.S.Zero
+        factors = (-1.0) ** (n // 2) * (2 * np.pi / axis.length * waves) ** n
+        if n % 2 and axis.size % 2 == 0:
+            factors[-1] = 0  # the highest wave has no derivative that the grid could hold
+        if product:
+            factors[3 * waves > axis.size] = 0
+        table = ConstantArray(self._along(s, factors))
+        result = Fourier(values, table, Static(place), Static(bool(n % 2)))
+        return cut(result, place, span.first, span.last)
 
     def _stencil(
         self, values: sympy.Expr, s: Coordinate, n: int, span: Span, source: Span, before: int
