@@ -384,7 +384,8 @@ def _schemes(
 def _parts(e: sympy.Derivative) -> list[sympy.Derivative]:
     """A derivative by several coordinates, and those by fewer of them that it is taken of."""
     found = [e]
-    counts: Any = [(s, n) for s, n in e.variable_count if isinstance(s, Coordinate)]
+    variables: Any = e.variable_count
+    counts = [(s, n) for s, n in variables if isinstance(s, Coordinate)]
     while len(counts) > 1:
         counts = counts[1:]
         found.append(sympy.Derivative(e.expr, *counts))

@@ -64,7 +64,7 @@ def test_products_are_not_aliased():
 
 
 def test_kuramoto_and_sivashinskys_equation_has_the_published_values():
-    """Of problems.md; the value in the middle is off by 1e-5 there, as a grid twice as fine says."""
+    """Of problems.md; the middle is off by 1e-5 there, as a grid twice as fine says."""
     a = 10
     system = sm.System(
         sm.Eq(D(u, t), -a * (D(u, s, s) + D(u, s, 4) / 8) / 2 - a * u * D(u, s)),
