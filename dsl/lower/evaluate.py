@@ -200,6 +200,11 @@ class Evaluator:
             raise DeclarationError(
                 f'scheme "fourier" is for periodic coordinates and even grids, which {s} is not'
             )
+        if span.first < 0 or span.last > axis.size:
+            raise DeclarationError(
+                f'scheme "fourier" of a derivative by {s} inside of another scheme along {s}: take '
+                '"fourier" for both'
+            )
         waves = np.arange(axis.size // 2 + 1)
         kept = ConstantArray(self._along(s, np.where(3 * waves > axis.size, 0.0, 1.0)))
 
