@@ -56,7 +56,8 @@ def sort_conditions(system: System) -> Conditions:
             misplaced.append(condition)
             continue
         ends.setdefault(outer[0], []).append(condition)
-    shared = {end: _assigned(system, end, found) for end, found in ends.items()}
+    orders = spatial_orders(system)
+    shared = {end: _assigned(system, orders, end, found) for end, found in ends.items()}
     return Conditions(shared, periodic, misplaced)
 
 
@@ -84,9 +85,10 @@ def _end(system: System, e: At) -> int | None:
     return None
 
 
-def _assigned(system: System, end: End, conditions: list[Equation]) -> list[tuple[Equation, Any]]:
+def _assigned(
+    system: System, orders: Mapping[Any, int], end: End, conditions: list[Equation]
+) -> list[tuple[Equation, Any]]:
     """The field that each condition is for: the one with the fewest so far, by its order."""
-    orders = spatial_orders(system)
     given: Counter[Any] = Counter()
     found: dict[int, Any] = {}
     mentioned = {i: _mentioned(system, c, end[0]) for i, c in enumerate(conditions)}

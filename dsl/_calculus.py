@@ -12,7 +12,7 @@ from ._errors import DeclarationError, Fault, ModelError
 from ._nodes import ArrayNode, shape_of
 from ._noise import Noise, find_noise, white
 from ._show import name_of, text
-from ._split import split
+from ._split import slope_by, split
 from ._symbols import D, Unknown, t
 from ._system import System
 from .check import check
@@ -93,9 +93,7 @@ def _term(system: System, top: Any, w: Any, parts: Mapping[Any, Any]) -> Any:
             other.expr, (t, other.derivative_count - 1)
         )  # fmt: skip
         if mine.has(state) and part.has(white(w)):
-            mark = sympy.Dummy("x", real=True)
-            slope = mine.xreplace({state: mark}).diff(mark).xreplace({mark: state})
-            result += _coefficient(part, w) * slope
+            result += _coefficient(part, w) * slope_by(mine, state)
     return result
 
 

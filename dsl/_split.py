@@ -80,6 +80,12 @@ class _Split:
         return linear, rest
 
 
+def slope_by(expression: Any, of: Any) -> Any:
+    """The derivative of an expression by another one that stands in it, as if it were a symbol."""
+    mark = sympy.Dummy("mark", real=True)
+    return expression.xreplace({of: mark}).diff(mark).xreplace({mark: of})
+
+
 def zero_of(symbol: Any) -> Any:
     """Zero in the shape of a symbol."""
     shape = shape_of(symbol)

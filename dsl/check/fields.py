@@ -6,23 +6,20 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import sympy
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
 from sympy.core.function import AppliedUndef
 
 from .._boundary import Conditions, sort_conditions, spatial_orders
 from .._coordinates import At, Coordinate, is_field
 from .._equations import Equation
 from .._errors import Fault, ModelWarning
+from .._matching import maximum_matching
 from .._show import name_of, number, text
+from .._split import slope_by
 from .._symbols import t
 from .._system import System
 from .describe import counted, listed, place
 from .names import name_faults
-
-_ENDS = ("lower", "upper")
 
 
 def field_faults(system: System) -> list[Fault]:
@@ -69,15 +66,10 @@ def _equations(system: System) -> Iterator[Fault]:
     found = []
     for equation in system.equations:
         inside = equation.lhs.atoms(AppliedUndef) | equation.rhs.atoms(AppliedUndef)
-        found.append([j for j, u in enumerate(unknowns) if u in inside])
-    rows = [i for i, columns in enumerate(found) for _ in columns]
-    columns = [j for columns in found for j in columns]
-    shape = len(found), len(unknowns)
-    graph = csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
-    owners = maximum_bipartite_matching(graph, perm_type="column")
-    owned = set(owners.tolist())
+        found.append([u for u in unknowns if u in inside])
+    owners = maximum_matching(found, unknowns)
     count = f"{counted(len(found), 'equation')} for {counted(len(unknowns), 'unknown')}"
-    for i in (i for i, j in enumerate(owners) if j < 0):
+    for i in (i for i, owner in enumerate(owners) if owner is None):
         yield Fault(
             "This equation is one too many: others determine its unknowns already.",
             **place(system, system.equations[i]),
@@ -86,7 +78,7 @@ def _equations(system: System) -> Iterator[Fault]:
             causes=["it is a condition at an end of the domain"],
             cure="remove it, or move it to boundary=[...]",
         )
-    for u in (u for j, u in enumerate(unknowns) if j not in owned):
+    for u in (u for u in unknowns if u not in owners):
         yield Fault(
             f"The unknown {text(u)} has no equation.",
             **place(system, system.survey.unknowns[u]),
@@ -148,16 +140,14 @@ def _numbers(system: System, conditions: Conditions) -> Iterator[Fault]:
         counts = conditions.count(u)
         given = [counts.get((s, end), 0) for end in (0, 1)]
         name, low, high = name_of(u), *map(number, system.domain[s])
-        wrong = expected = None
+        expected = None
         if order % 2 == 0 and given != [order // 2] * 2:
             expected = f"{order // 2} at {s}={low} and {order // 2} at {s}={high}"
-            wrong = order // 2
         elif order % 2 and order > 1 and (sum(given) != order or min(given) < order // 2):
             expected = f"{order} in all, at least {order // 2} at each end"
-            wrong = order // 2
         elif order == 1 and max(given) > 1:
-            expected, wrong = "at most one at each end", 1
-        if wrong is None:
+            expected = "at most one at each end"
+        if expected is None:
             continue
         few = sum(given) < order
         where = place(system, system.survey.unknowns[u])
@@ -165,7 +155,7 @@ def _numbers(system: System, conditions: Conditions) -> Iterator[Fault]:
             f"{name} has too {'few' if few else 'many'} conditions along {s}, where its equation "
             f"holds a derivative of order {order}.",
             **where,
-            expected=expected or "",
+            expected=expected,
             received=f"{given[0]} at {s}={low} and {given[1]} at {s}={high}",
             cure="add to boundary what is known there, such as "
             f"Eq({name}.at({s}={(low, high)[given[1] < given[0]]}), 0)"
@@ -189,8 +179,7 @@ def _signs(system: System) -> Iterator[Fault]:
                 if order < 2 or order % 2:
                     continue
                 top = sympy.Derivative(rate.expr, (s, order))
-                slope = _coefficient(rest, top) / -_coefficient(rest, rate)
-                slope = slope.subs(values)
+                slope = (slope_by(rest, top) / -slope_by(rest, rate)).subs(values)
                 good = 1 if order % 4 == 2 else -1
                 if slope.is_number and slope.is_real and slope * good < 0:
                     yield Fault(
@@ -213,11 +202,6 @@ def _values(system: System) -> dict[Any, Any]:
     given = {by_name.get(name_of(k), k): v for k, v in system.values.items()}
     found = {**declared, **given}
     return {p: v for p, v in found.items() if isinstance(v, sympy.Expr | int | float)}
-
-
-def _coefficient(e: Any, of: sympy.Expr) -> sympy.Expr:
-    mark = sympy.Dummy("mark", real=True)
-    return e.xreplace({of: mark}).diff(mark)
 
 
 # -- initial values --------------------------------------------------------------------------------

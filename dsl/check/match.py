@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import sympy
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components, maximum_bipartite_matching
+from scipy.sparse.csgraph import connected_components
 from sympy.core.function import AppliedUndef
 
 from .._equations import Equation
 from .._errors import ShapeError
+from .._matching import maximum_matching
 from .._nodes import Index, shape_of
 from .._symbols import t
 from .._system import System
@@ -182,7 +182,7 @@ def _find_bare(system: System, result: Match) -> None:
 def _match_coupled(result: Match, coupled: list[int]) -> None:
     tops = [result.tops[i] for i in coupled]
     columns = list(dict.fromkeys(h for row in tops for h in row if h not in result.owner))
-    matched = _maximum(tops, columns)
+    matched = maximum_matching(tops, columns)
     for i, top in zip(coupled, matched, strict=True):
         if top is None:
             result.surplus.append(i)
@@ -205,7 +205,9 @@ def _close_coupled(system: System, result: Match, coupled: list[int]) -> None:
          if (top := result.top(u)) in joint}
         for i in rows
     ]  # fmt: skip
-    matched = _maximum([[c for c in columns if joint[c] in groups] for groups in held], columns)
+    matched = maximum_matching(
+        [[c for c in columns if joint[c] in groups] for groups in held], columns
+    )
     for i, top in zip(rows, matched, strict=True):
         if top is not None:
             result.owner[top] = i
@@ -240,9 +242,9 @@ def _match_algebraic(system: System, result: Match, algebraic: list[int]) -> Non
             row if shape is None else [u for u in row if shape_of(u) == shape]
             for row, shape in zip(rows, shapes, strict=True)
         ]
-    matched = _maximum(fitting, columns)
+    matched = maximum_matching(fitting, columns)
     if None in matched and survey.has_arrays:  # the fault is then perhaps one of shapes
-        matched = _maximum(rows, columns)
+        matched = maximum_matching(rows, columns)
     result.implicit.update(zip(algebraic, matched, strict=True))
 
 
@@ -281,16 +283,3 @@ def _shape(equation: Equation) -> tuple[int, ...] | None:
         return np.broadcast_shapes(shape_of(equation.lhs), shape_of(equation.rhs))
     except (ShapeError, ValueError):
         return None
-
-
-def _maximum(rows: Sequence[Any], columns: list[Any]) -> list[Any]:
-    """For each row, a set of things, the column it is matched to, or None."""
-    number = {column: j for j, column in enumerate(columns)}
-    pairs = [(i, number[c]) for i, row in enumerate(rows) for c in row if c in number]
-    if not pairs:
-        return [None] * len(rows)
-    places = np.array(sorted(pairs), int).T
-    shape = (len(rows), len(columns))
-    incidence = csr_array((np.ones(len(pairs)), tuple(places)), shape=shape)
-    matched = maximum_bipartite_matching(incidence, perm_type="column")
-    return [None if j < 0 else columns[j] for j in matched]

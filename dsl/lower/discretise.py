@@ -9,15 +9,15 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 import sympy
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
 from sympy.core.function import AppliedUndef
 
 from .._boundary import Conditions, sort_conditions, spatial_orders
 from .._coordinates import Coordinate, is_field
 from .._equations import Equation
 from .._errors import DeclarationError
+from .._matching import maximum_matching
 from .._nodes import ConstantArray, Matmul, shape_of
+from .._split import slope_by
 from .._symbols import t, unknown
 from .._system import System
 from .evaluate import Evaluator, Leaf, Spans
@@ -26,7 +26,7 @@ from .grid import Axis, Span, make_axes
 from .upwind import KINDS
 from .volume import Volumes, find_laws
 
-_METADATA = ("unit", "guess", "description")
+_METADATA = ("unit", "bounds", "guess", "description")
 SCHEMES = ("central", "fourier", *KINDS)
 
 
@@ -156,12 +156,13 @@ class Fields:
         if isinstance(value, sympy.Expr) and not value.is_number:
             return self.sampled(value, placed.spans)
         array: Any = value if eqx.is_array(value) else np.asarray(value, float)
-        if tuple(array.shape) == tuple(self.axes[s].size for s in placed.coordinates):
+        nodes = tuple(self.axes[s].size for s in placed.coordinates)
+        if tuple(array.shape) == nodes:
             return array[tuple(slice(x.first, x.last) for x in spans)]
         if array.shape not in ((), shape):
             raise DeclarationError(
                 f"the initial value of {symbol} has shape {tuple(array.shape)}, and the grid "
-                f"{tuple(self.axes[s].size for s in placed.coordinates)}: one value for each node"
+                f"{nodes}: one value for each node"
             )
         return array
 
@@ -216,13 +217,14 @@ def discretise(
                 for s in system.coordinates}  # fmt: skip
     axes = make_axes(system, grid, periodic)
     placed = {u: _placed(u, axes, conditions.count(u)) for u in system.fields}
-    laws = find_laws(system, spatial_orders(system), lambda e: _asked(scheme, e))
-    upwind = _upwind(system, scheme)
+    orders, owners = spatial_orders(system), _owners(system)
+    laws = find_laws(system, orders, lambda e: _asked(scheme, e))
+    upwind = _upwind(system, owners, orders, scheme)
     asked = [e for e in _derivatives(system) if _asked(scheme, e) == "fourier"]
     fourier = frozenset(part for e in asked for part in _parts(e))
     words = _schemes(system, upwind, laws, fourier, order)
     fields = Fields(system, axes, placed, conditions, order, words, {})
-    return _arrays(fields, (upwind, laws, fourier)), fields
+    return _arrays(fields, owners, (upwind, laws, fourier)), fields
 
 
 def _placed(symbol: Any, axes: Mapping[Coordinate, Axis], counts: Mapping) -> Placed:
@@ -235,14 +237,12 @@ def _placed(symbol: Any, axes: Mapping[Coordinate, Axis], counts: Mapping) -> Pl
             raise DeclarationError(f"grid of {s}: no node is left inside of the ends for {symbol}")
     shape = tuple(x.size for x in spans.values())
     about = {key: getattr(symbol, key) for key in _METADATA}
-    about["bounds"] = symbol.bounds
     return Placed(symbol, unknown(symbol.func.__name__, shape=shape, **about), own, spans, counts)
 
 
-def _arrays(fields: Fields, special: Special) -> System:
+def _arrays(fields: Fields, owners: Sequence[Any], special: Special) -> System:
     """The equations at the nodes of the states, and everything else that the system gives."""
     system = fields.system
-    owners = _owners(system)
     wanted = []
     for equation, owner in zip(system.equations, owners, strict=True):
         placed = fields.placed.get(owner)
@@ -300,33 +300,27 @@ def _owners(system: System) -> list[Any]:
         rates = [u for u in system.survey.unknowns if u in {r.expr for r in system.survey.rates[i]}]
         found = equation.lhs.atoms(AppliedUndef) | equation.rhs.atoms(AppliedUndef)
         candidates.append(rates or [u for u in system.survey.unknowns if u in found])
-    unknowns = list(system.survey.unknowns)
-    rows = [i for i, found in enumerate(candidates) for _ in found]
-    columns = [unknowns.index(u) for found in candidates for u in found]
-    shape = len(candidates), len(unknowns)
-    graph = csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
-    matched = maximum_bipartite_matching(graph, perm_type="column")
-    return [unknowns[j] if j >= 0 else None for j in matched]
+    return maximum_matching(candidates, list(system.survey.unknowns))
 
 
 def _coordinates_of(e: Any) -> set[Coordinate]:
     """The coordinates on which an expression depends; not those at which it is taken."""
-    own = {s for s in e.free_symbols if isinstance(s, Coordinate)}
-    return own
+    return {s for s in e.free_symbols if isinstance(s, Coordinate)}
 
 
 # -- schemes ---------------------------------------------------------------------------------------
 
 
-def _upwind(system: System, scheme: Any) -> dict[Any, tuple[str, sympy.Expr]]:
+def _upwind(
+    system: System, owners: Sequence[Any], orders: Mapping[Any, int], scheme: Any
+) -> dict[Any, tuple[str, sympy.Expr]]:
     """First derivatives that are taken from where the field comes, and its speed.
 
     Where a field is moved along a coordinate, and nothing of it is damped there: no derivative of
     second order.
     """
-    orders = spatial_orders(system)
     found: dict[Any, tuple[str, sympy.Expr]] = {}
-    for equation, owner in zip(system.equations, _owners(system), strict=True):
+    for equation, owner in zip(system.equations, owners, strict=True):
         if owner is None or not is_field(owner):
             continue
         rate = sympy.Derivative(owner, t)
@@ -339,9 +333,7 @@ def _upwind(system: System, scheme: Any) -> dict[Any, tuple[str, sympy.Expr]]:
             kind = _asked(scheme, slope)
             if kind is None:
                 kind = "weno" if orders.get((owner, s), 0) == 1 else "central"
-            mark = sympy.Dummy("slope", real=True)
-            marked: Any = rest.xreplace({slope: mark})
-            speed = -marked.diff(mark).xreplace({mark: slope}) / factor
+            speed = -slope_by(rest, slope) / factor
             if kind in KINDS and speed != 0:
                 found[slope] = kind, speed
     return found

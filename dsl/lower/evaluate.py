@@ -7,7 +7,7 @@ the flux in the middles between the nodes, so that what leaves one cell enters i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,9 +69,9 @@ class Evaluator:
         if isinstance(e, sympy.Derivative):
             return self._derivative(e, spans)
         if isinstance(e, At):
-            return self._over(e.coordinate, e, spans, self._held)
+            return self._over(e.coordinate, e, spans, Evaluator._held)
         if isinstance(e, Integral):
-            return self._over(e.coordinate, e, spans, self._integral)
+            return self._over(e.coordinate, e, spans, Evaluator._integral)
         if isinstance(e, NeuralCall):
             network = e.network
             arguments = [self(a, spans) for a in e.operands]
@@ -243,14 +243,18 @@ class Evaluator:
         if axis.step is not None:
             offset = (int(span.half) - int(source.half)) / 2
             found = weights(offset, np.arange(count) - float(before), n) / axis.step**n
-            return sympy.Add(*(_number(w) * v for w, v in zip(found, shifted, strict=True) if w))
+            return weighed(found, shifted)
         places = axis.along(source)
         windows = np.lib.stride_tricks.sliding_window_view(places, count)
         found = weights(axis.along(span), windows, n)
+        return self._weighed_along(s, found, shifted)
+
+    def _weighed_along(self, s: Coordinate, found: np.ndarray, arrays: list) -> sympy.Expr:
+        """The sum of arrays, with a weight of its own for each place along a coordinate."""
         return sympy.Add(
             *(
-                ConstantArray(self._along(s, found[:, k])) * v
-                for k, v in enumerate(shifted)
+                ConstantArray(self._along(s, found[:, k])) * array
+                for k, array in enumerate(arrays)
                 if np.any(found[:, k])
             )
         )
@@ -306,12 +310,7 @@ class Evaluator:
         count = min(n + self.order + 1, axis.size)
         nodes = [here + inwards * (k - outside) for k in range(count)]
         found = axis.weights(here, nodes, n)
-        return sympy.Add(
-            *(
-                _number(w) * self(inner, {**spans, s: Span(i, i + 1)})
-                for w, i in zip(found, nodes, strict=True)
-            )
-        )
+        return weighed(found, [self(inner, {**spans, s: Span(i, i + 1)}) for i in nodes])
 
     # -- places --------------------------------------------------------------------------------
 
@@ -329,10 +328,9 @@ class Evaluator:
         key[together.index(s)] = 0
         return index(value, tuple(key))
 
-    @staticmethod
-    def _integral(own: Evaluator, e: Integral, s: Coordinate, spans: Spans) -> Any:
+    def _integral(self, e: Integral, s: Coordinate, spans: Spans) -> Any:
         """The sum of all nodes with their weights; or of the cells up to each node."""
-        axis, place = own.axes[s], own.coordinates.index(s)
+        axis, place = self.axes[s], self.coordinates.index(s)
         low, high = float(axis.nodes[0]), float(axis.nodes[0]) + axis.length
         limits = [float(limit) for limit in e.limits if limit.is_number] or [low, high]
         if any(not low - 1e-9 <= x <= high + 1e-9 for x in limits):
@@ -340,12 +338,12 @@ class Evaluator:
                 f"{e}: its limits lie in the domain of {s}, from {low:g} to {high:g}"
             )
         if len(limits) == 1:
-            return own._cumulative(e, s, spans)
-        values = own(e.expression, {**spans, s: Span(0, axis.size)})
-        found = own._along(s, axis.quadrature(limits[0], limits[1], own.order))
+            return self._cumulative(e, s, spans)
+        values = self(e.expression, {**spans, s: Span(0, axis.size)})
+        found = self._along(s, axis.quadrature(limits[0], limits[1], self.order))
         summed = Sum(ConstantArray(found) * values, Static(place))
         whole = ("slice", None, None, None)
-        return Index(summed, Static(tuple(None if c == s else whole for c in own.coordinates)))
+        return Index(summed, Static(tuple(None if c == s else whole for c in self.coordinates)))
 
     def _cumulative(self, e: Integral, s: Coordinate, spans: Spans) -> Any:
         axis, place, span = self.axes[s], self.coordinates.index(s), spans[s]
@@ -361,33 +359,23 @@ class Evaluator:
         found = np.zeros(windows.shape)
         for x, w in zip(points, shares, strict=True):
             found += (w * widths / 2)[:, None] * weights(middles + x * widths / 2, windows, 0)
-        pieces = sympy.Add(
-            *(
-                ConstantArray(self._along(s, found[:, k])) * cut(values, place, k, k + cells.size)
-                for k in range(2 * reach)
-            )
-        )
+        near = [cut(values, place, k, k + cells.size) for k in range(2 * reach)]
+        pieces = self._weighed_along(s, found, near)
         before = [(0, 0)] * len(self.coordinates)
         before[place] = (1, 0)
         total = Cumulated(Pad(pieces, Static(tuple(before))), Static(place))
-        near, shares_at = axis.near(e.limits[0], self.order + 2, e)
-        at_origin = sympy.Add(
-            *(
-                _number(w) * cut(total, place, i, i + 1)
-                for w, i in zip(shares_at, range(near.first, near.last), strict=True)
-            )
-        )
-        return cut(total, place, span.first, span.last) - at_origin
+        nodes, found = axis.near(e.limits[0], self.order + 2, e)
+        around = [cut(total, place, i, i + 1) for i in range(nodes.first, nodes.last)]
+        return cut(total, place, span.first, span.last) - weighed(found, around)
 
-    @staticmethod
-    def _held(own: Evaluator, e: At, s: Coordinate, spans: Spans) -> Any:
+    def _held(self, e: At, s: Coordinate, spans: Spans) -> Any:
         """With a coordinate at its place: at a node, or between nodes by interpolation."""
-        nodes, found = own.axes[s].near(e.place, own.order + 2, e)
-        values = own(e.expression, {**spans, s: nodes})
+        nodes, found = self.axes[s].near(e.place, self.order + 2, e)
+        values = self(e.expression, {**spans, s: nodes})
         if nodes.size == 1 or not shape_of(values):
             return values
-        along = own.coordinates.index(s)
-        return sympy.Add(*(_number(w) * cut(values, along, k, k + 1) for k, w in enumerate(found)))
+        along = self.coordinates.index(s)
+        return weighed(found, [cut(values, along, k, k + 1) for k in range(nodes.size)])
 
 
 def cut(array: sympy.Expr, place: int, first: int, last: int) -> sympy.Expr:
@@ -420,6 +408,10 @@ def _differentiated(e: Any, s: Coordinate) -> bool:
     return any(s in d.variables for d in e.atoms(sympy.Derivative))
 
 
+def weighed(numbers: np.ndarray, arrays: Sequence[Any]) -> sympy.Expr:
+    """The sum of arrays with weights, without those that are zero."""
+    return sympy.Add(*(_number(w) * v for w, v in zip(numbers, arrays, strict=True) if w))
+
+
 def _number(value: float) -> sympy.Expr:
-    """A weight; a whole number or a simple fraction as it is."""
     return sympy.Float(value, 17)

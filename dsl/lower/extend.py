@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 import sympy
 
+from .._boundary import End
 from .._coordinates import Coordinate
 from .._equations import Equation
 from .._errors import DeclarationError
 from .._nodes import ConstantArray, Pad, Static, Update, shape_of
+from .._split import slope_by
 from .._symbols import unknown
-from .evaluate import Evaluator, Spans, block
+from .evaluate import Evaluator, Spans, block, weighed
 from .grid import Axis, Span
 
-End = tuple[Coordinate, int]  # 0 for the lower one, 1 for the upper one
 Ends = Mapping[End, Sequence[tuple[Equation, Any]]]  # conditions, and the fields they are for
 
 
@@ -171,8 +172,8 @@ class Extension:
                 index = here - inwards * distance
                 found = axis.weights(index, near, 0)
                 layers = [self._block(array, self._range(placed, s, i)) for i in near]
-                layer = sympy.Add(*(sympy.Float(w, 17) * v for w, v in zip(found, layers)))  # noqa: B905
-                array = self._set(placed, array, layer, self._range(placed, s, index))
+                spans = self._range(placed, s, index)
+                array = self._set(placed, array, weighed(found, layers), spans)
         return array
 
     def _closed(
@@ -231,7 +232,7 @@ class Extension:
     ) -> dict[Any, sympy.Expr]:
         """Where the residuals vanish; algebraic unknowns, where they are not linear."""
         symbols = list(open_ones.values())
-        matrix = sympy.Matrix([[_slope(r, z) for z in symbols] for r in residuals])
+        matrix = sympy.Matrix([[slope_by(r, z) for z in symbols] for r in residuals])
         if matrix.has(*symbols):
             for key, r, condition in zip(open_ones, residuals, conditions, strict=True):
                 spans = self._range(self.fields[key[0]], s, key[1])
@@ -240,7 +241,7 @@ class Extension:
         none = dict.fromkeys(symbols, sympy.S.Zero)
         right = [-r.xreplace(none) for r in residuals]
         if len(symbols) == 1:
-            solved: list[Any] = [right[0] / _slope(residuals[0], symbols[0])]
+            solved: list[Any] = [right[0] / slope_by(residuals[0], symbols[0])]
         else:
             solved = list(matrix.adjugate() * sympy.Matrix(right) / matrix.det())
         return dict(zip(open_ones, solved, strict=True))
@@ -249,8 +250,3 @@ class Extension:
 def _name(placed: Placed) -> str:
     symbol = placed.symbol
     return symbol.name if isinstance(symbol, sympy.Symbol) else symbol.func.__name__
-
-
-def _slope(residual: Any, z: Any) -> sympy.Expr:
-    mark = sympy.Dummy("z", real=True)
-    return residual.xreplace({z: mark}).diff(mark).xreplace({mark: z})

@@ -92,12 +92,8 @@ class Axis:
             nearest, x = 0, low
         if abs(self.nodes[nearest] - x) < 1e-9 * self.length:
             return Span(nearest, nearest + 1), np.ones(1)
-        count = min(count, self.size)
-        first = int(np.searchsorted(self.nodes, x)) - (count + 1) // 2
-        if not self.periodic:
-            first = min(max(first, 0), self.size - count)
-        span = Span(first, first + count)
-        return span, weights(x, self.along(span), 0)
+        index, found = self._nearest(np.array([x]), count)
+        return Span(int(index[0, 0]), int(index[0, -1]) + 1), found[0]
 
     def quadrature(self, low: float, high: float, order: int) -> np.ndarray:
         """The weights of all nodes in the integral between two places.
@@ -116,12 +112,17 @@ class Axis:
 
     def interpolated(self, places: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """For each place the nodes nearest to it, and their weights in the value there."""
+        index, found = self._nearest(places, count)
+        return index % self.size, found
+
+    def _nearest(self, places: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same, with nodes of a periodic coordinate that go on beyond its ends."""
         count = min(count, self.size)
         first = np.searchsorted(self.nodes, places, side="right") - (count + 1) // 2
         if not self.periodic:
             first = np.clip(first, 0, self.size - count)
         index = first[:, None] + np.arange(count)
-        return index % self.size, weights(places, self.place(index), 0)
+        return index, weights(places, self.place(index), 0)
 
     def along(self, span: Span) -> np.ndarray:
         """The places of a stretch."""
@@ -131,7 +132,7 @@ class Axis:
         return self.place(index)
 
 
-GridSpec = int | Any  # a number of nodes, the nodes, or a function of places from 0 to 1
+GridSpec = int | Any  # a number of nodes, or the nodes
 
 
 def make_axes(

@@ -24,10 +24,10 @@ class Volumes:
     """Finite volumes for a conservation law: a Riemann solver and a limiter.
 
     For ``D(u, t) + D(f(u), s) = ...``, where nothing is damped along s; taken without being asked
-    for where f is nonlinear. A node is the middle of its
-    cell; on both sides of a face the field is continued by a limited slope, and the flux through it
-    is that of Rusanov ("rusanov", the most robust) or of Harten, Lax and van Leer ("hll", sharper).
-    What leaves one cell enters its neighbour. Order 2 where the field is smooth.
+    for where f is nonlinear. A node is the middle of its cell; on both sides of a face the field is
+    continued by a limited slope, and the flux through it is that of Rusanov ("rusanov", the most
+    robust) or of Harten, Lax and van Leer ("hll", sharper). What leaves one cell enters its
+    neighbour. Order 2 where the field is smooth.
 
     Arguments
       riemann: "rusanov" or "hll".
