@@ -73,7 +73,12 @@ from ._symbols import (
 from ._system import System as System
 from .check import check as check, check_complete as check_complete
 from .codegen import Model as Model, refuse_algebraic as refuse_algebraic
-from .lower import Volumes as Volumes, discretise as discretise, stretched as stretched
+from .lower import (
+    Semilinear as Semilinear,
+    Volumes as Volumes,
+    discretise as discretise,
+    stretched as stretched,
+)
 from .simplify import simplify as simplify
 
 expression_text = text

@@ -22,9 +22,11 @@ from ._reversible_adjoint import ReversibleAdjoint
 from .linear import AbstractStructure, Dense, StructuredSolver, choose_structure
 from .stepping._bdf import BDF
 from .stepping._chebyshev import RKC
+from .stepping._exponential import ETDRK4
 from .stepping._first_step import is_ours
 from .stepping._rosenbrock import Rodas5P, Rosenbrock23
 from .stepping._switching import Switching
+from .stepping._waves import SpectralRates, spectral_rates
 
 # | asked for      | tolerance     | solver       | why                                            |
 # |----------------|---------------|--------------|------------------------------------------------|
@@ -159,13 +161,17 @@ def with_structure(solver: Any, model: Model) -> Any:
         solver = dataclasses.replace(solver, structure=structure_of(model))
     if "mass" in fields and solver.mass is None:
         solver = dataclasses.replace(solver, mass=model.mass)
+    if isinstance(solver, ETDRK4) and solver.linear is None:
+        return dataclasses.replace(solver, linear=spectral_rates(model))
     if not isinstance(solver, dfx.AbstractImplicitSolver):
         return solver
     return with_working_root_finder(solver, StructuredSolver(structure_of(model)))
 
 
-def with_mass_of(solver: Any, model: Model) -> Any:
-    """A solver whose mass matrix depends on parameters, with that of a model's parameters now."""
+def with_parts_of(solver: Any, model: Model) -> Any:
+    """A solver whose mass matrix or linear part is a model's, with those of its parameters now."""
+    if isinstance(solver, ETDRK4) and isinstance(solver.linear, SpectralRates):
+        return dataclasses.replace(solver, linear=spectral_rates(model))
     if isinstance(getattr(solver, "mass", None), MassMatrix):
         return dataclasses.replace(solver, mass=model.mass)
     return solver

@@ -24,7 +24,7 @@ from ._choose import (
     method_of,
     refuse_backsolve,
     with_loops_for,
-    with_mass_of,
+    with_parts_of,
     with_tolerances_of,
 )
 from ._gauss_adjoint import GaussAdjoint
@@ -271,7 +271,7 @@ def integrate(
     else:
         terms, args = terms_and_args(model, driver)
     start = model.state() if y0 is None else y0
-    solver = with_mass_of(solver, model)
+    solver = with_parts_of(solver, model)
     chosen = dt0 is None and isinstance(controller, dfx.PIDController) and is_ours(solver)
     if chosen:
         dt0 = first_stiff_step(terms, t0, t1, start, args, controller, model.mass)

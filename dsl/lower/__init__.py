@@ -2,4 +2,5 @@
 
 from .discretise import Fields as Fields, discretise as discretise
 from .grid import stretched as stretched
+from .spectral import Semilinear as Semilinear
 from .volume import Volumes as Volumes

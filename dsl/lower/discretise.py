@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -23,11 +24,13 @@ from .._system import System
 from .evaluate import Evaluator, Leaf, Spans
 from .extend import Extension, Placed
 from .grid import Axis, Span, make_axes
+from .spectral import Semilinear, split_linear
 from .upwind import KINDS
 from .volume import Volumes, find_laws
 
 _METADATA = ("unit", "bounds", "guess", "description")
 SCHEMES = ("central", "fourier", *KINDS)
+FOURIER = "Fourier"  # in words
 
 
 # Derivatives from where things come; conservation laws; what is taken of Fourier's coefficients.
@@ -147,6 +150,22 @@ class Fields:
         return Evaluator(
             own, self.axes, self.order, leaf, upwind, laws=laws, named=named, fourier=fourier
         )
+
+    @functools.cached_property
+    def semilinear(self) -> Semilinear:
+        """The rates, with the linear part that Fourier's coefficients make diagonal split off.
+
+        Raises `DeclarationError` where the scheme of a derivative is not "fourier", and for systems
+        that have no such coefficients.
+        """
+        others = [str(e) for e, words in self.schemes.items() if words != FOURIER]
+        if others:
+            raise DeclarationError(
+                "exponential steps are taken of Fourier's coefficients, and the scheme of "
+                f'{", ".join(others)} is another: give scheme="fourier"'
+            )
+        equations = dict(zip(_owners(self.system), self.system.equations, strict=True))
+        return split_linear(equations, self.placed, self.axes)
 
     def state_values(self, symbol: Any, value: Any) -> Any:
         """A field's values on the nodes of its state, from an expression, a number or an array."""
@@ -359,7 +378,7 @@ def _schemes(
         volumes |= dict.fromkeys(found, kind)
     for e in _derivatives(system):
         if e in fourier:
-            words[e] = "Fourier"
+            words[e] = FOURIER
         elif e in upwind:
             weno = upwind[e][0] == "weno"
             words[e] = "WENO, order 5" if weno else "upwind-biased, order 3"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import diffrax as dfx
 import equinox as eqx
@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from ._common import blank, direction, field_of, flat
 from ._phi import phi_of_matrix, phi_of_numbers
+from ._waves import SpectralRates, Waves
 
 
 class Weights(eqx.Module):
@@ -37,6 +38,35 @@ class EtdState(eqx.Module):
     first: Array  # whether there was no step before
     rate: Array  # of the nonlinear part, at the end
     weights: Weights
+    place: Array | None  # the state in Fourier's coefficients
+
+
+class Parts(NamedTuple):
+    """The linear part, as a diagonal or a matrix, and the rest, of a vector made of the state."""
+
+    linear: Array
+    nonlinear: Callable[[Any, Array], Array]
+    forward: Callable[[Any], Array]
+    backward: Callable[[Array], Any]
+    waves: Waves | None
+
+
+class EtdOutput(dfx.AbstractLocalInterpolation):
+    """The cubic of Hermite; of Fourier's coefficients, it is taken back where it is evaluated."""
+
+    t0: Any
+    t1: Any
+    y0: Any
+    y1: Any
+    k0: Any
+    k1: Any
+    waves: Waves | None
+
+    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Any:
+        ends = {"y0": self.y0, "y1": self.y1, "k0": self.k0, "k1": self.k1}
+        cubic = dfx.ThirdOrderHermitePolynomialInterpolation(t0=self.t0, t1=self.t1, **ends)
+        value = cubic.evaluate(t0, t1, left)
+        return value if self.waves is None else self.waves.backward(value)
 
 
 class ETDRK4(dfx.AbstractAdaptiveSolver):
@@ -57,10 +87,14 @@ class ETDRK4(dfx.AbstractAdaptiveSolver):
     step size changes, and kept while it does not: constant steps are cheapest. Dense output is the
     cubic of Hermite: its local error is of order 4, so that it converges as the steps do.
 
+    Of a system of periodic fields with scheme "fourier", L is split off from the equations: what is
+    linear in a field and its derivatives is diagonal in Fourier's coefficients, in which the steps
+    are then taken, products without the waves that would be aliased (the 2/3 rule).
+
     Arguments
       linear: L; the diagonal, real or complex, in the shape of the state (spectral methods); or a
         matrix, for a state that is a small vector. The term that is solved is all of the right
-        side, L y included.
+        side, L y included. Not needed for fields with scheme "fourier".
 
     >>> import diffrax as dfx, jax.numpy as jnp, sciml as sm
     >>> rates = jnp.array([-1.0, -1e4])
@@ -77,12 +111,10 @@ class ETDRK4(dfx.AbstractAdaptiveSolver):
     embedded Runge-Kutta adaptive step control (2015), for embedding by the next step's first stage.
     """
 
-    linear: Any
+    linear: Any = None
 
     term_structure: ClassVar = dfx.ODETerm
-    interpolation_cls: ClassVar[Callable[..., dfx.AbstractLocalInterpolation]] = (
-        dfx.ThirdOrderHermitePolynomialInterpolation
-    )
+    interpolation_cls: ClassVar[Callable[..., dfx.AbstractLocalInterpolation]] = EtdOutput
 
     def order(self, terms: Any) -> int:
         return 4
@@ -94,10 +126,10 @@ class ETDRK4(dfx.AbstractAdaptiveSolver):
         return terms.vf(t0, y0, args)
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> EtdState:
-        y, _ = flat(y0)
-        linear = self._linear(terms, y0)
-        weights = blank(lambda: _weights(linear, jnp.ones_like(jnp.asarray(t0)), y.dtype))
-        return EtdState(jnp.asarray(True), jnp.zeros_like(y), weights)
+        parts = self._parts(terms, y0, args)
+        z = blank(lambda: parts.forward(y0))
+        weights = blank(lambda: _weights(parts.linear, jnp.ones_like(jnp.asarray(t0))))
+        return EtdState(jnp.asarray(True), z, weights, None if parts.waves is None else z)
 
     def step(
         self,
@@ -109,33 +141,56 @@ class ETDRK4(dfx.AbstractAdaptiveSolver):
         solver_state: EtdState,
         made_jump: Any,
     ) -> tuple:
+        linear, nonlinear, forward, backward, waves = self._parts(terms, y0, args)
+        t0, t1 = jnp.asarray(t0), jnp.asarray(t1)
+        first, middle = solver_state.first | made_jump, t0 + (t1 - t0) / 2
+        w = _renewed(solver_state, linear, t0, t1)
+        if waves is None:
+            z = forward(y0)
+        else:
+            z = jax.lax.cond(first, lambda: forward(y0), lambda: solver_state.place)
+        n1 = jax.lax.cond(first, lambda: nonlinear(t0, z), lambda: solver_state.rate)
+        a = _times(w.half, z) + _times(w.second, n1)
+        n2 = nonlinear(middle, a)
+        n3 = nonlinear(middle, a + _times(w.third, n2 - n1))
+        whole = _times(w.whole, z)
+        n4 = nonlinear(t1, whole + _times(w.short, n1) + _times(w.fourth, n3 - n1))
+        z1 = whole + _times(w.begin, n1) + _times(w.middle, n2 + n3) + _times(w.end, n4)
+        n5 = nonlinear(t1, z1)
+        step = (t1 - t0).astype(z.real.dtype)
+        y1, kept = backward(z1), backward if waves is None else lambda value: value
+        dense = {
+            "y0": y0 if waves is None else z,
+            "y1": y1 if waves is None else z1,
+            "k0": kept(_scaled(step, _times(linear, z) + n1)),
+            "k1": kept(_scaled(step, _times(linear, z1) + n5)),
+            "waves": waves,
+        }
+        error = backward(_times(w.end, n4 - n5))
+        state = EtdState(jnp.zeros_like(first), n5, w, None if waves is None else z1)
+        return y1, error, dense, state, dfx.RESULTS.successful
+
+    def _parts(self, terms: Any, y0: Any, args: Any) -> Parts:
+        """The linear part and the rest, in the direction in which time is gone through."""
         y, unflat = flat(y0)
+        if self.linear is None:
+            raise ValueError("ETDRK4 needs the linear part of the equations: give it, linear=...")
+        if isinstance(self.linear, SpectralRates):
+            rates, sign = self.linear, direction(terms)
+
+            def rest(t: Any, z: Array) -> Array:
+                return _scaled(jnp.asarray(sign, y.dtype), rates.nonlinear(t, z))
+
+            diagonal = rates.diagonal(y.dtype)
+            linear = jnp.asarray(sign, diagonal.dtype) * diagonal
+            waves = rates.waves
+            return Parts(linear, rest, waves.forward, waves.backward, waves)
         linear, f = self._linear(terms, y0), field_of(terms, args, unflat)
 
         def nonlinear(t: Any, y: Array) -> Array:
             return f(t, y) - _times(linear, y)
 
-        t0, t1 = jnp.asarray(t0), jnp.asarray(t1)
-        first, middle = solver_state.first | made_jump, t0 + (t1 - t0) / 2
-        w = _renewed(solver_state, linear, t0, t1)
-        n1 = jax.lax.cond(first, lambda: nonlinear(t0, y), lambda: solver_state.rate)
-        a = _times(w.half, y) + _times(w.second, n1)
-        n2 = nonlinear(middle, a)
-        n3 = nonlinear(middle, a + _times(w.third, n2 - n1))
-        whole = _times(w.whole, y)
-        n4 = nonlinear(t1, whole + _times(w.short, n1) + _times(w.fourth, n3 - n1))
-        y1 = whole + _times(w.begin, n1) + _times(w.middle, n2 + n3) + _times(w.end, n4)
-        n5 = nonlinear(t1, y1)
-        step = (t1 - t0).astype(y.dtype)
-        dense = {
-            "y0": y0,
-            "y1": unflat(y1),
-            "k0": unflat(step * (_times(linear, y) + n1)),
-            "k1": unflat(step * (_times(linear, y1) + n5)),
-        }
-        error = unflat(_times(w.end, n4 - n5))
-        state = EtdState(jnp.zeros_like(first), n5, w)
-        return unflat(y1), error, dense, state, dfx.RESULTS.successful
+        return Parts(linear, nonlinear, lambda y: flat(y)[0], unflat, None)
 
     def _linear(self, terms: Any, y0: Any) -> Array:
         """L as a vector or a matrix, in the direction in which time is gone through."""
@@ -163,8 +218,17 @@ def _real(dtype: Any) -> Any:
 
 def _times(linear: Array, y: Array) -> Array:
     """The product of a diagonal or a matrix and a vector."""
+    if linear.ndim == 1 and linear.dtype == y.real.dtype:
+        return _scaled(linear, y)
     linear = linear.astype(y.dtype)
     return linear @ y if linear.ndim == 2 else linear * y
+
+
+def _scaled(numbers: Array, y: Array) -> Array:
+    """The product with real numbers, of complex ones too."""
+    if not jnp.issubdtype(y.dtype, jnp.complexfloating):
+        return numbers * y
+    return jax.lax.complex(numbers * y.real, numbers * y.imag)
 
 
 def _renewed(state: EtdState, linear: Array, t0: Array, t1: Array) -> Weights:
@@ -174,11 +238,11 @@ def _renewed(state: EtdState, linear: Array, t0: Array, t1: Array) -> Weights:
     return jax.lax.cond(
         same & ~state.first,
         lambda: state.weights,
-        lambda: _weights(linear, t1 - t0, state.rate.dtype),
+        lambda: _weights(linear, t1 - t0),
     )
 
 
-def _weights(linear: Array, step: Array, dtype: Any) -> Weights:
+def _weights(linear: Array, step: Array) -> Weights:
     """The weights for a step of this size."""
     of = phi_of_matrix if linear.ndim == 2 else phi_of_numbers
     h = step.astype(linear.dtype)
