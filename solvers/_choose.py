@@ -26,7 +26,7 @@ from .stepping._exponential import ETDRK4
 from .stepping._first_step import is_ours
 from .stepping._rosenbrock import Rodas5P, Rosenbrock23
 from .stepping._switching import Switching
-from .stepping._waves import SpectralRates, spectral_rates
+from .stepping._waves import spectral_rates
 
 # | asked for      | tolerance     | solver       | why                                            |
 # |----------------|---------------|--------------|------------------------------------------------|
@@ -113,12 +113,26 @@ def refuse_backsolve(adjoint: Any, solver: Any) -> None:
 
     Their state is larger than the system's, and its Jacobian has another structure.
     """
+    if isinstance(adjoint, dfx.BacksolveAdjoint) and wants_waves(solver):
+        raise DeclarationError(
+            'adjoint="backsolve" solves equations of its own, of which the model gives no rates in '
+            "Fourier's coefficients: leave adjoint out"
+        )
     if isinstance(adjoint, dfx.BacksolveAdjoint) and is_ours(solver):
         raise DeclarationError(
             f'adjoint="backsolve" solves equations of its own backwards, of which '
             f"{type(solver).__name__} does not know the structure, and which are unstable where "
             'the system is stiff: take adjoint="gauss", which keeps the solution and knows the '
             'structure, or leave adjoint out; "forward" for few parameters'
+        )
+
+
+def refuse_costs_of_waves(regularise: Any, solver: Any) -> None:
+    """Raises `DeclarationError` for a cost of a solve in Fourier's coefficients."""
+    if regularise is not None and wants_waves(solver):
+        raise DeclarationError(
+            "regularise: ETDRK4 steps in Fourier's coefficients, where errors are not those of the "
+            "state that costs are made of: take diffrax.Tsit5(), or leave regularise out"
         )
 
 
@@ -143,6 +157,11 @@ def method_of(given: Any, solver: Any, model: Model) -> str:
     return f"{name}, {asked}{linear}"
 
 
+def wants_waves(solver: Any) -> bool:
+    """Whether a solver steps in Fourier's coefficients, of which the model gives the rates."""
+    return isinstance(solver, ETDRK4) and solver.linear is None
+
+
 def is_split(solver: Any) -> bool:
     """Whether a solver takes an explicit and an implicit part: all of a system is the second."""
     return isinstance(solver, dfx.AbstractImplicitSolver) and (
@@ -161,17 +180,15 @@ def with_structure(solver: Any, model: Model) -> Any:
         solver = dataclasses.replace(solver, structure=structure_of(model))
     if "mass" in fields and solver.mass is None:
         solver = dataclasses.replace(solver, mass=model.mass)
-    if isinstance(solver, ETDRK4) and solver.linear is None:
-        return dataclasses.replace(solver, linear=spectral_rates(model))
+    if wants_waves(solver):
+        spectral_rates(model)  # refused here, if there are none
     if not isinstance(solver, dfx.AbstractImplicitSolver):
         return solver
     return with_working_root_finder(solver, StructuredSolver(structure_of(model)))
 
 
-def with_parts_of(solver: Any, model: Model) -> Any:
-    """A solver whose mass matrix or linear part is a model's, with those of its parameters now."""
-    if isinstance(solver, ETDRK4) and isinstance(solver.linear, SpectralRates):
-        return dataclasses.replace(solver, linear=spectral_rates(model))
+def with_mass_of(solver: Any, model: Model) -> Any:
+    """A solver whose mass matrix depends on parameters, with that of a model's parameters now."""
     if isinstance(getattr(solver, "mass", None), MassMatrix):
         return dataclasses.replace(solver, mass=model.mass)
     return solver

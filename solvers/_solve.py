@@ -23,8 +23,10 @@ from ._choose import (
     is_split,
     method_of,
     refuse_backsolve,
+    refuse_costs_of_waves,
+    wants_waves,
     with_loops_for,
-    with_parts_of,
+    with_mass_of,
     with_tolerances_of,
 )
 from ._gauss_adjoint import GaussAdjoint
@@ -37,6 +39,7 @@ from ._noise import (
     is_stepwise,
     terms_and_args,
 )
+from ._on_nodes import OutputOnNodes, on_nodes, quiet_about_complex
 from ._paths import with_controls
 from ._results import diagnose, is_traced, refuse_missing
 from ._reversible_adjoint import ReversibleAdjoint
@@ -45,7 +48,9 @@ from .regularise._cost import unweighted
 from .regularise._count import RULE
 from .regularise._refuse import cost_key
 from .regularise._run import diffeqsolve
+from .stepping._exponential import with_equal_steps
 from .stepping._first_step import first_stiff_step, is_ours
+from .stepping._waves import SpectralRates, spectral_rates
 
 _POINTS = 201  # saved times, where none are asked for
 _DENSE = 10_000_000  # numbers that dense output may hold by default
@@ -145,6 +150,7 @@ def solve(
         solver = with_tolerances_of(choose_solver(solver, rtol, model), controller)
     adjoint = choose_adjoint(adjoint)
     refuse_backsolve(adjoint, solver)
+    refuse_costs_of_waves(regularise, solver)
     solver = with_loops_for(solver, adjoint)
     dt0 = first_step(dt0, controller, model.dtype)
     stepwise = is_stepwise(noise, controller, adjoint)
@@ -239,6 +245,11 @@ class Field(eqx.Module):
         return self.program.rhs(jnp.asarray(t, y.dtype), y, constants or (), networks)
 
 
+def _spectral(t: Any, y: Array, rates: SpectralRates) -> Array:
+    """The rates of Fourier's coefficients."""
+    return rates(t, y)
+
+
 def _nothing(t: Any, y: Array, args: Any) -> Array:
     """The explicit part of a system that is solved implicitly."""
     return jnp.zeros_like(y)
@@ -271,26 +282,37 @@ def integrate(
     else:
         terms, args = terms_and_args(model, driver)
     start = model.state() if y0 is None else y0
-    solver = with_parts_of(solver, model)
+    solver = with_mass_of(solver, model)
+    waves = None
+    if wants_waves(solver):
+        args, terms = spectral_rates(model), dfx.ODETerm(_spectral)
+        waves, start = args.waves, args.waves.forward(start)
+        controller, what = on_nodes(controller, what, waves)
+        if isinstance(controller, dfx.ConstantStepSize):
+            args, dt0 = with_equal_steps(args, t0, t1, dt0)
     chosen = dt0 is None and isinstance(controller, dfx.PIDController) and is_ours(solver)
     if chosen:
         dt0 = first_stiff_step(terms, t0, t1, start, args, controller, model.mass)
-    raw = diffeqsolve(
-        terms,
-        solver,
-        t0,
-        t1,
-        dt0,
-        start,
-        args,
-        regularise=regularise,
-        key=key,
-        saveat=dfx.SaveAt(subs=what, dense=dense),
-        stepsize_controller=controller,
-        adjoint=adjoint,
-        max_steps=max_steps,
-        throw=False,
-    )
+    with quiet_about_complex():
+        raw = diffeqsolve(
+            terms,
+            solver,
+            t0,
+            t1,
+            dt0,
+            start,
+            args,
+            regularise=regularise,
+            key=key,
+            saveat=dfx.SaveAt(subs=what, dense=dense),
+            stepsize_controller=controller,
+            adjoint=adjoint,
+            max_steps=max_steps,
+            throw=False,
+        )
+    if waves is not None and dense:
+        output = OutputOnNodes(raw.interpolation, waves)
+        raw = dataclasses.replace(raw, interpolation=output)
     if not chosen or "num_evaluations" not in raw.stats:
         return raw
     taken = RULE + raw.stats["num_evaluations"]

@@ -1,4 +1,4 @@
-"""Periodic fields in Fourier's coefficients: the linear part, which is diagonal there, split off."""
+"""Periodic fields in Fourier's coefficients: the linear part, diagonal there, split off."""
 
 from __future__ import annotations
 

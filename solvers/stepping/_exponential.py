@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,7 +15,7 @@ from jaxtyping import Array
 
 from ._common import blank, direction, field_of, flat
 from ._phi import phi_of_matrix, phi_of_numbers
-from ._waves import SpectralRates, Waves
+from ._waves import SpectralRates, scaled, times
 
 
 class Weights(eqx.Module):
@@ -37,8 +38,14 @@ class EtdState(eqx.Module):
 
     first: Array  # whether there was no step before
     rate: Array  # of the nonlinear part, at the end
-    weights: Weights
-    place: Array | None  # the state in Fourier's coefficients
+    weights: Weights | None  # of its size; none, where all are of one
+
+
+def with_equal_steps(rates: SpectralRates, t0: Any, t1: Any, dt0: Any) -> tuple[SpectralRates, Any]:
+    """Rates with the weights of steps of one size, which is at most `dt0` and meets the end."""
+    count = jnp.maximum(jnp.ceil((t1 - t0) / dt0 * (1 - 1e-9)), 1)
+    step = (t1 - t0) / count
+    return dataclasses.replace(rates, weights=_weights(rates.diagonal, step)), step
 
 
 class Parts(NamedTuple):
@@ -48,25 +55,7 @@ class Parts(NamedTuple):
     nonlinear: Callable[[Any, Array], Array]
     forward: Callable[[Any], Array]
     backward: Callable[[Array], Any]
-    waves: Waves | None
-
-
-class EtdOutput(dfx.AbstractLocalInterpolation):
-    """The cubic of Hermite; of Fourier's coefficients, it is taken back where it is evaluated."""
-
-    t0: Any
-    t1: Any
-    y0: Any
-    y1: Any
-    k0: Any
-    k1: Any
-    waves: Waves | None
-
-    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> Any:
-        ends = {"y0": self.y0, "y1": self.y1, "k0": self.k0, "k1": self.k1}
-        cubic = dfx.ThirdOrderHermitePolynomialInterpolation(t0=self.t0, t1=self.t1, **ends)
-        value = cubic.evaluate(t0, t1, left)
-        return value if self.waves is None else self.waves.backward(value)
+    weights: Weights | None  # of steps that are all of one size
 
 
 class ETDRK4(dfx.AbstractAdaptiveSolver):
@@ -89,7 +78,8 @@ class ETDRK4(dfx.AbstractAdaptiveSolver):
 
     Of a system of periodic fields with scheme "fourier", L is split off from the equations: what is
     linear in a field and its derivatives is diagonal in Fourier's coefficients, in which the steps
-    are then taken, products without the waves that would be aliased (the 2/3 rule).
+    are then taken, products without the waves that would be aliased (the 2/3 rule). Constant steps
+    are then all of one size, at most `dt0`, that meets the end.
 
     Arguments
       linear: L; the diagonal, real or complex, in the shape of the state (spectral methods); or a
@@ -106,15 +96,17 @@ class ETDRK4(dfx.AbstractAdaptiveSolver):
     Sources: Cox, Matthews, Exponential time differencing for stiff systems (2002), (29), for the
     end; Krogstad, Generalized integrating factor methods for stiff PDEs (2005), (51), for the
     stages; Hochbruck, Ostermann, Explicit exponential Runge-Kutta methods for semilinear parabolic
-    problems (2005), section 5, for the orders; Kassam, Trefethen, Fourth-order time-stepping for
-    stiff PDEs (2005), section 3, for phi; Whalen, Brio, Moloney, Exponential time-differencing with
-    embedded Runge-Kutta adaptive step control (2015), for embedding by the next step's first stage.
+    problems (2005), section 5, for the orders; Whalen, Brio, Moloney, Exponential time-differencing
+    with embedded Runge-Kutta adaptive step control (2015), for embedding by the next step's first
+    stage.
     """
 
     linear: Any = None
 
     term_structure: ClassVar = dfx.ODETerm
-    interpolation_cls: ClassVar[Callable[..., dfx.AbstractLocalInterpolation]] = EtdOutput
+    interpolation_cls: ClassVar[Callable[..., dfx.AbstractLocalInterpolation]] = (
+        dfx.ThirdOrderHermitePolynomialInterpolation
+    )
 
     def order(self, terms: Any) -> int:
         return 4
@@ -127,9 +119,11 @@ class ETDRK4(dfx.AbstractAdaptiveSolver):
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> EtdState:
         parts = self._parts(terms, y0, args)
-        z = blank(lambda: parts.forward(y0))
+        rate = blank(lambda: parts.forward(y0))
+        if parts.weights is not None:
+            return EtdState(jnp.asarray(True), rate, None)
         weights = blank(lambda: _weights(parts.linear, jnp.ones_like(jnp.asarray(t0))))
-        return EtdState(jnp.asarray(True), z, weights, None if parts.waves is None else z)
+        return EtdState(jnp.asarray(True), rate, weights)
 
     def step(
         self,
@@ -141,56 +135,47 @@ class ETDRK4(dfx.AbstractAdaptiveSolver):
         solver_state: EtdState,
         made_jump: Any,
     ) -> tuple:
-        linear, nonlinear, forward, backward, waves = self._parts(terms, y0, args)
-        t0, t1 = jnp.asarray(t0), jnp.asarray(t1)
+        linear, nonlinear, forward, backward, fixed = self._parts(terms, y0, args)
+        y, t0, t1 = forward(y0), jnp.asarray(t0), jnp.asarray(t1)
         first, middle = solver_state.first | made_jump, t0 + (t1 - t0) / 2
-        w = _renewed(solver_state, linear, t0, t1)
-        if waves is None:
-            z = forward(y0)
-        else:
-            z = jax.lax.cond(first, lambda: forward(y0), lambda: solver_state.place)
-        n1 = jax.lax.cond(first, lambda: nonlinear(t0, z), lambda: solver_state.rate)
-        a = _times(w.half, z) + _times(w.second, n1)
+        w = _renewed(solver_state, linear, t0, t1) if fixed is None else fixed
+        n1 = jax.lax.cond(first, lambda: nonlinear(t0, y), lambda: solver_state.rate)
+        a = times(w.half, y) + times(w.second, n1)
         n2 = nonlinear(middle, a)
-        n3 = nonlinear(middle, a + _times(w.third, n2 - n1))
-        whole = _times(w.whole, z)
-        n4 = nonlinear(t1, whole + _times(w.short, n1) + _times(w.fourth, n3 - n1))
-        z1 = whole + _times(w.begin, n1) + _times(w.middle, n2 + n3) + _times(w.end, n4)
-        n5 = nonlinear(t1, z1)
-        step = (t1 - t0).astype(z.real.dtype)
-        y1, kept = backward(z1), backward if waves is None else lambda value: value
+        n3 = nonlinear(middle, a + times(w.third, n2 - n1))
+        whole = times(w.whole, y)
+        n4 = nonlinear(t1, whole + times(w.short, n1) + times(w.fourth, n3 - n1))
+        y1 = whole + times(w.begin, n1) + times(w.middle, n2 + n3) + times(w.end, n4)
+        n5 = nonlinear(t1, y1)
+        step = (t1 - t0).astype(y.real.dtype)
         dense = {
-            "y0": y0 if waves is None else z,
-            "y1": y1 if waves is None else z1,
-            "k0": kept(_scaled(step, _times(linear, z) + n1)),
-            "k1": kept(_scaled(step, _times(linear, z1) + n5)),
-            "waves": waves,
+            "y0": y0,
+            "y1": backward(y1),
+            "k0": backward(scaled(step, times(linear, y) + n1)),
+            "k1": backward(scaled(step, times(linear, y1) + n5)),
         }
-        error = backward(_times(w.end, n4 - n5))
-        state = EtdState(jnp.zeros_like(first), n5, w, None if waves is None else z1)
-        return y1, error, dense, state, dfx.RESULTS.successful
+        error = backward(times(w.end, n4 - n5))
+        state = EtdState(jnp.zeros_like(first), n5, w if fixed is None else None)
+        return backward(y1), error, dense, state, dfx.RESULTS.successful
 
     def _parts(self, terms: Any, y0: Any, args: Any) -> Parts:
         """The linear part and the rest, in the direction in which time is gone through."""
-        y, unflat = flat(y0)
-        if self.linear is None:
+        if self.linear is not None:
+            linear, f = self._linear(terms, y0), field_of(terms, args, flat(y0)[1])
+
+            def rest(t: Any, y: Array) -> Array:
+                return f(t, y) - times(linear, y)
+
+            return Parts(linear, rest, lambda y: flat(y)[0], flat(y0)[1], None)
+        if not isinstance(args, SpectralRates):
             raise ValueError("ETDRK4 needs the linear part of the equations: give it, linear=...")
-        if isinstance(self.linear, SpectralRates):
-            rates, sign = self.linear, direction(terms)
+        sign = direction(terms)
 
-            def rest(t: Any, z: Array) -> Array:
-                return _scaled(jnp.asarray(sign, y.dtype), rates.nonlinear(t, z))
+        def nonlinear(t: Any, z: Array) -> Array:
+            return scaled(jnp.asarray(sign, z.real.dtype), args.nonlinear(t, z))
 
-            diagonal = rates.diagonal(y.dtype)
-            linear = jnp.asarray(sign, diagonal.dtype) * diagonal
-            waves = rates.waves
-            return Parts(linear, rest, waves.forward, waves.backward, waves)
-        linear, f = self._linear(terms, y0), field_of(terms, args, unflat)
-
-        def nonlinear(t: Any, y: Array) -> Array:
-            return f(t, y) - _times(linear, y)
-
-        return Parts(linear, nonlinear, lambda y: flat(y)[0], unflat, None)
+        diagonal = jnp.asarray(sign, args.diagonal.dtype) * args.diagonal
+        return Parts(diagonal, nonlinear, lambda z: z, lambda z: z, args.weights)
 
     def _linear(self, terms: Any, y0: Any) -> Array:
         """L as a vector or a matrix, in the direction in which time is gone through."""
@@ -216,23 +201,9 @@ def _real(dtype: Any) -> Any:
     return jnp.finfo(dtype).dtype
 
 
-def _times(linear: Array, y: Array) -> Array:
-    """The product of a diagonal or a matrix and a vector."""
-    if linear.ndim == 1 and linear.dtype == y.real.dtype:
-        return _scaled(linear, y)
-    linear = linear.astype(y.dtype)
-    return linear @ y if linear.ndim == 2 else linear * y
-
-
-def _scaled(numbers: Array, y: Array) -> Array:
-    """The product with real numbers, of complex ones too."""
-    if not jnp.issubdtype(y.dtype, jnp.complexfloating):
-        return numbers * y
-    return jax.lax.complex(numbers * y.real, numbers * y.imag)
-
-
-def _renewed(state: EtdState, linear: Array, t0: Array, t1: Array) -> Weights:
+def _renewed(state: EtdState, linear: Array, t0: Array, t1: Array) -> Any:
     """The weights of a step; the old ones where it differs by no more than the rounding of t."""
+    assert state.weights is not None
     rounding = 4 * jnp.finfo(t1.dtype).eps * jnp.maximum(jnp.abs(t0), jnp.abs(t1))
     same = jnp.abs(t1 - t0 - state.weights.step) <= rounding
     return jax.lax.cond(

@@ -35,7 +35,8 @@ class Waves(eqx.Module):
 
     def backward(self, z: Array) -> Array:
         """The vector of these coefficients."""
-        return jnp.concatenate([jnp.ravel(values) for values in self.values(self.parts(z))])
+        values = self.values(self.parts(z))
+        return jnp.concatenate([jnp.ravel(value) for value in values])
 
     def parts(self, z: Array) -> list[Array]:
         """The coefficients of each array."""
@@ -66,6 +67,16 @@ class Waves(eqx.Module):
             factors[0] = -factors[0]
         return factors, bool(sum(orders) % 2)
 
+    def times(self, which: int, orders: Orders, value: Array, dtype: Any) -> Array:
+        """Coefficients, or a number, times the factors of a derivative."""
+        factors, turned = self.derivative(which, orders)
+        scaled = _along_axes(value, factors, dtype)
+        if not turned:
+            return scaled
+        if jnp.issubdtype(scaled.dtype, jnp.complexfloating):
+            return jax.lax.complex(-scaled.imag, scaled.real)
+        return jax.lax.complex(jnp.zeros_like(scaled), scaled)
+
     def kept(self, which: int) -> list[np.ndarray]:
         """The longest two thirds of the waves along each axis.
 
@@ -89,52 +100,51 @@ class Pointwise(eqx.Module):
 
 
 class SpectralRates(eqx.Module):
-    """The rates of a model of periodic fields, in their coefficients: ``z' = L z + N(t, z)``."""
+    """The rates of a model of periodic fields, in their coefficients: ``z' = L z + N(t, z)``.
+
+    `weights` are those of exponential steps of one size, where all have it.
+    """
 
     waves: Waves
-    terms: tuple[tuple[int, Orders], ...] = eqx.field(static=True)  # of L
     beside: tuple[tuple[int, int, Orders], ...] = eqx.field(static=True)
     marks: tuple[tuple[int, Orders], ...] = eqx.field(static=True)
-    slopes: Function = eqx.field(static=True)  # the coefficients of `terms`, and of `beside`
+    slopes: Function = eqx.field(static=True)  # the coefficients of `beside`, and before them of L
     constants: Any  # of these
     pointwise: tuple[Pointwise, ...]
     networks: Any
+    diagonal: Array  # L, real where only even derivatives stand in it
+    weights: Any = None
 
-    def diagonal(self, dtype: Any) -> Array:
-        """L, real where only even derivatives stand in it; for a state of this floating type."""
-        odd = any(sum(orders) % 2 for _, orders in self.terms)
-        kind = np.result_type(dtype, np.complex64) if odd else dtype
-        nothing = jnp.zeros((), dtype)
-        found = self.slopes(nothing, self._blank(dtype), self.constants, self.networks)
-        parts = [jnp.zeros(_halved(shape), kind) for shape in self.waves.shapes]
-        for (which, orders), slope in zip(self.terms, found[: len(self.terms)], strict=True):
-            part = self._times(which, orders, jnp.asarray(slope, dtype), dtype)
-            parts[which] = parts[which] + part.astype(kind)
-        return jnp.concatenate([jnp.ravel(part) for part in parts])
+    def __call__(self, t: Any, z: Array) -> Array:
+        """The rates of coefficients."""
+        return times(self.diagonal, z) + self.nonlinear(t, z)
 
     def nonlinear(self, t: Any, z: Array) -> Array:
         """N, of coefficients."""
-        parts, dtype = self.waves.parts(z), z.real.dtype
+        waves, parts, dtype = self.waves, self.waves.parts(z), z.real.dtype
         rates = [jnp.zeros_like(part) for part in parts]
         for each in self.pointwise:
-            for (which, orders), flux in zip(each.fluxes, self._fluxes(each, t, parts), strict=True):
-                rates[which] = rates[which] + self._times(which, orders, flux, dtype)
+            for (which, orders), flux in zip(
+                each.fluxes, self._fluxes(each, t, parts), strict=True
+            ):
+                rates[which] = rates[which] + waves.times(which, orders, flux, dtype)
         if self.beside:
             time, blank = jnp.asarray(t, dtype), self._blank(dtype)
-            slopes = self.slopes(time, blank, self.constants, self.networks)[len(self.terms) :]
+            slopes = self.slopes(time, blank, self.constants, self.networks)
+            slopes = slopes[-len(self.beside) :]  # behind those of the linear part
             for (which, other, orders), slope in zip(self.beside, slopes, strict=True):
                 moved = slope.astype(parts[other].dtype) * parts[other]
-                rates[which] = rates[which] + self._times(other, orders, moved, dtype)
+                rates[which] = rates[which] + waves.times(other, orders, moved, dtype)
         return jnp.concatenate([jnp.ravel(rate) for rate in rates])
 
     def _fluxes(self, each: Pointwise, t: Any, parts: Sequence[Array]) -> list[Array]:
         """The coefficients of expressions on the nodes."""
         waves, dtype = self.waves, parts[0].real.dtype
         if each.smooth:
-            parts = [_scaled(part, waves.kept(i), dtype) for i, part in enumerate(parts)]
+            parts = [_along_axes(part, waves.kept(i), dtype) for i, part in enumerate(parts)]
         arrays = waves.values(parts)
         for which, orders in self.marks:
-            slope = self._times(which, orders, parts[which], dtype)
+            slope = waves.times(which, orders, parts[which], dtype)
             arrays.append(jnp.fft.irfftn(slope, s=waves.shapes[which]))
         state = jnp.concatenate([jnp.ravel(array) for array in arrays])
         found = each.function(jnp.asarray(t, dtype), state, each.constants, self.networks)
@@ -142,18 +152,8 @@ class SpectralRates(eqx.Module):
         for (which, _), value in zip(each.fluxes, found, strict=True):
             whole = jnp.broadcast_to(jnp.asarray(value, dtype), waves.shapes[which])
             kept = waves.kept(which) if each.smooth else []
-            fluxes.append(_scaled(jnp.fft.rfftn(whole), kept, dtype))
+            fluxes.append(_along_axes(jnp.fft.rfftn(whole), kept, dtype))
         return fluxes
-
-    def _times(self, which: int, orders: Orders, value: Array, dtype: Any) -> Array:
-        """Coefficients, or a number, times the factors of a derivative."""
-        factors, turned = self.waves.derivative(which, orders)
-        scaled = _scaled(value, factors, dtype)
-        if not turned:
-            return scaled
-        if jnp.issubdtype(scaled.dtype, jnp.complexfloating):
-            return jax.lax.complex(-scaled.imag, scaled.real)
-        return jax.lax.complex(jnp.zeros_like(scaled), scaled)
 
     def _blank(self, dtype: Any) -> Array:
         shapes = [*self.waves.shapes, *(self.waves.shapes[which] for which, _ in self.marks)]
@@ -180,7 +180,9 @@ def spectral_rates(model: Model) -> SpectralRates:
     shapes = tuple(by_name[name_of(u)].shape for u in order)
     terms = [(order[u], n, c) for u in order for n, c in split.linear[u].items()]
     beside = [
-        (order[u], order[v], n, c) for (u, v), found in split.beside.items() for n, c in found.items()
+        (order[u], order[v], n, c)
+        for (u, v), found in split.beside.items()
+        for n, c in found.items()
     ]
     drivers, offset = [], 0
     for array in split.marks.values():
@@ -192,7 +194,8 @@ def spectral_rates(model: Model) -> SpectralRates:
 
     slopes = function("slopes", "Coefficients of what is linear.",
                       [c for *_, c in (*terms, *beside)])  # fmt: skip
-    leaves, pointwise = (model.parameters, model.dtype), []
+    constants = slopes.constants(model.parameters, model.dtype)
+    waves, pointwise = Waves(shapes, lengths), []
     for smooth in (False, True):
         fluxes = [(order[u], n, e) for u, found in split.fluxes.items()
                   for n, e in found.items() if any(n) == smooth]  # fmt: skip
@@ -200,17 +203,49 @@ def spectral_rates(model: Model) -> SpectralRates:
             continue
         made = function("nonlinear", "What is not linear, on the nodes.", [e for *_, e in fluxes])
         which = tuple((i, n) for i, n, _ in fluxes)
-        pointwise.append(Pointwise(which, made, smooth, made.constants(*leaves)))
+        pointwise.append(
+            Pointwise(which, made, smooth, made.constants(model.parameters, model.dtype))
+        )
+    size = program.size + offset
+    found = slopes(jnp.zeros((), model.dtype), jnp.zeros(size, model.dtype), constants, {})
     return SpectralRates(
-        Waves(shapes, lengths),
-        tuple((which, n) for which, n, _ in terms),
+        waves,
         tuple((which, other, n) for which, other, n, _ in beside),
         tuple((order[v], n) for v, n in split.marks),
         slopes,
-        slopes.constants(*leaves),
+        constants,
         tuple(pointwise),
         model.networks,
+        _diagonal(waves, [(which, n) for which, n, _ in terms], found, model.dtype),
     )
+
+
+def _diagonal(
+    waves: Waves, terms: Sequence[tuple[int, Orders]], slopes: Sequence[Any], dtype: Any
+) -> Array:
+    """The sum of derivatives of each field with their coefficients."""
+    odd = any(sum(orders) % 2 for _, orders in terms)
+    kind = np.result_type(dtype, np.complex64) if odd else dtype
+    parts = [jnp.zeros(_halved(shape), kind) for shape in waves.shapes]
+    for (which, orders), slope in zip(terms, slopes, strict=False):  # others follow
+        part = waves.times(which, orders, jnp.asarray(slope, dtype), dtype)
+        parts[which] = parts[which] + part.astype(kind)
+    return jnp.concatenate([jnp.ravel(part) for part in parts])
+
+
+def times(linear: Array, y: Array) -> Array:
+    """The product of a diagonal or a matrix and a vector."""
+    if linear.ndim == 1 and linear.dtype == y.real.dtype:
+        return scaled(linear, y)
+    linear = linear.astype(y.dtype)
+    return linear @ y if linear.ndim == 2 else linear * y
+
+
+def scaled(numbers: Array, y: Array) -> Array:
+    """The product with real numbers, of complex ones too."""
+    if not jnp.issubdtype(y.dtype, jnp.complexfloating):
+        return numbers * y
+    return jax.lax.complex(numbers * y.real, numbers * y.imag)
 
 
 def _cut(vector: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
@@ -232,12 +267,8 @@ def _along(values: np.ndarray, axis: int, rank: int) -> np.ndarray:
     return values.reshape([-1 if i == axis else 1 for i in range(rank)])
 
 
-def _scaled(value: Array, factors: Sequence[np.ndarray], dtype: Any) -> Array:
+def _along_axes(value: Array, factors: Sequence[np.ndarray], dtype: Any) -> Array:
     """An array, real or complex, times real numbers along each axis."""
     for factor in factors:
-        number = jnp.asarray(factor, dtype)
-        if jnp.issubdtype(value.dtype, jnp.complexfloating):
-            value = jax.lax.complex(number * value.real, number * value.imag)
-        else:
-            value = number * value
+        value = scaled(jnp.asarray(factor, dtype), value)
     return value

@@ -10,7 +10,7 @@ import sympy
 
 import sciml as sm
 from sciml import D, t
-from sciml.solvers._choose import choose_solver, with_parts_of
+from sciml.solvers._choose import choose_solver, with_mass_of
 from sciml.solvers._initial import start
 
 x, y, z, w = sm.unknowns("x y z w")
@@ -128,7 +128,7 @@ def test_derivatives_go_through_a_mass_matrix_that_holds_a_parameter(solver):
 def test_a_solver_follows_the_parameters_of_its_mass_matrix():
     model = sm.compile(SHARED)
     solver = choose_solver(None, 1e-6, model)
-    other = with_parts_of(solver, model.replace(values={a: 5.0}))
+    other = with_mass_of(solver, model.replace(values={a: 5.0}))
     assert not np.allclose(solver.mass.dense(), other.mass.dense())
     np.testing.assert_array_equal(other.mass.dense(), model.replace(values={a: 5.0}).mass.dense())
 

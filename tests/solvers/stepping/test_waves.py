@@ -26,7 +26,7 @@ def system(*equations, initial, length=2 * np.pi, **given):
     fields = list(initial)
     own = [s for s in (x, y) if any(s in f.args for f in fields)]
     boundary = [ring(f, s, 0, length) for f in fields for s in f.args if s in own]
-    domain = {s: (0, length) for s in own}
+    domain = dict.fromkeys(own, (0, length))
     return sm.System(*equations, initial=initial, domain=domain, boundary=boundary, **given)
 
 
@@ -90,8 +90,7 @@ def test_both_parts_together_are_the_rates(system):
     grid = {s: 24 - 4 * i for i, s in enumerate(system.coordinates)}
     model = sm.compile(system, grid=grid, scheme="fourier")
     rates, state = spectral_rates(model), model.state()
-    z = rates.waves.forward(state)
-    whole = rates.diagonal(state.dtype).astype(z.dtype) * z + rates.nonlinear(0.7, z)
+    whole = rates(0.7, rates.waves.forward(state))
     expected = model.vector_field(0.7, state)
     np.testing.assert_allclose(
         rates.waves.backward(whole), expected, atol=1e-11 * float(jnp.max(jnp.abs(expected)))
@@ -102,7 +101,7 @@ def test_what_is_linear_is_not_left_to_the_stages():
     model = sm.compile(kuramoto_sivashinsky(), grid={x: 16}, scheme="fourier")
     rates = spectral_rates(model)
     waves = 2 * np.pi / 32 * np.arange(9)
-    np.testing.assert_allclose(rates.diagonal(jnp.float64), 5 * (waves**2 - waves**4 / 8))
+    np.testing.assert_allclose(rates.diagonal, 5 * (waves**2 - waves**4 / 8))
     assert [flux for part in rates.pointwise for flux in part.fluxes] == [(0, (0,))]
 
 
@@ -188,8 +187,7 @@ def test_the_compiled_graph_does_not_grow_with_the_grid():
     def size(count):
         model = sm.compile(kuramoto_sivashinsky(), grid={x: count}, scheme="fourier")
         rates = spectral_rates(model)
-        z = rates.waves.forward(model.state())
-        return len(jax.make_jaxpr(lambda z: rates.nonlinear(0.0, z))(z).eqns)
+        return len(jax.make_jaxpr(lambda y: rates(0.0, y))(rates.waves.forward(model.state())).eqns)
 
     assert size(64) == size(4096)
 
@@ -222,6 +220,14 @@ def test_what_has_no_such_part_is_refused(system, given, said):
     options = {"grid": {x: 16}, "scheme": "fourier", **given}
     with pytest.raises(sm.DeclarationError, match=said):
         sm.solve(system, t=(0, 1), solver=sm.ETDRK4(), **options)
+
+
+def test_what_is_not_made_for_coefficients_is_refused():
+    options = {"t": (0, 1), "grid": {x: 16}, "scheme": "fourier", "solver": sm.ETDRK4()}
+    with pytest.raises(sm.DeclarationError, match="leave adjoint out"):
+        sm.solve(soliton(), adjoint="backsolve", **options)
+    with pytest.raises(sm.DeclarationError, match="leave regularise out"):
+        sm.solve(soliton(), regularise=sm.solver_cost("error"), **options)
 
 
 def test_a_model_of_no_fields_is_told_to_give_it():
