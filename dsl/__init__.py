@@ -74,6 +74,7 @@ from ._system import System as System
 from .check import check as check, check_complete as check_complete
 from .codegen import Model as Model, refuse_algebraic as refuse_algebraic
 from .lower import (
+    Chebyshev as Chebyshev,
     Semilinear as Semilinear,
     Volumes as Volumes,
     discretise as discretise,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sympy
@@ -21,12 +21,14 @@ class Conditions:
     """The conditions of a system, sorted.
 
     Fields: `ends`, for each end of a coordinate its conditions and the fields that they are for;
-    `periodic`, the coordinates of which each field is periodic; `misplaced`, conditions that are at
-    no end, or at several.
+    `periodic`, the coordinates of which each field is periodic; `joined`, the ends that conditions
+    hold together, where domains meet; `misplaced`, conditions that are at no end, at both of a
+    coordinate, or in a corner.
     """
 
     ends: Mapping[End, list[tuple[Equation, Any]]]
     periodic: Mapping[Any, set[Coordinate]]
+    joined: list[set[End]]
     misplaced: list[Equation]
 
     def count(self, field: Any) -> dict[End, int]:
@@ -39,26 +41,41 @@ class Conditions:
 
 def sort_conditions(system: System) -> Conditions:
     """Sorts the boundary conditions of a system."""
-    ends: dict[End, list[Equation]] = {}
+    places: dict[int, frozenset[End]] = {}
     periodic: dict[Any, set[Coordinate]] = {u: set() for u in system.fields}
     misplaced = []
-    for condition in system.boundary:
+    for i, condition in enumerate(system.boundary):
         pair = _periodic(system, condition)
         if pair is not None:
             periodic.setdefault(pair[0], set()).add(pair[1])
             continue
-        places = {
-            (e.coordinate, _end(system, e))
-            for e in condition.lhs.atoms(At) | condition.rhs.atoms(At)
-        }
-        outer = [(s, end) for s, end in places if end is not None]
-        if len(places) != 1 or not outer:
+        taken = condition.lhs.atoms(At) | condition.rhs.atoms(At)
+        found = {(e.coordinate, _end(system, e)) for e in taken}
+        outer = frozenset((s, end) for s, end in found if end is not None)
+        corner = any(e.expression.atoms(At) for e in taken)
+        both = len({s for s, _ in outer}) < len(outer)
+        if not outer or corner or both or len(outer) < len(found):
             misplaced.append(condition)
             continue
-        ends.setdefault(outer[0], []).append(condition)
+        places[i] = outer
+    joined = _joined(places.values())
     orders = spatial_orders(system)
-    shared = {end: _assigned(system, orders, end, found) for end, found in ends.items()}
-    return Conditions(shared, periodic, misplaced)
+    ends: dict[End, list[tuple[Equation, Any]]] = {}
+    for group in joined:
+        conditions = [system.boundary[i] for i, outer in places.items() if outer <= group]
+        for condition, u, end in _assigned(system, orders, group, conditions):
+            ends.setdefault(end, []).append((condition, u))
+    return Conditions(ends, periodic, [group for group in joined if len(group) > 1], misplaced)
+
+
+def _joined(places: Iterable[frozenset[End]]) -> list[set[End]]:
+    """The ends that conditions hold together."""
+    groups: list[set[End]] = []
+    for outer in places:
+        met = [group for group in groups if group & outer]
+        groups = [group for group in groups if group not in met]
+        groups.append(set(outer).union(*met))
+    return groups
 
 
 def _periodic(system: System, condition: Equation) -> tuple[Any, Coordinate] | None:
@@ -86,27 +103,38 @@ def _end(system: System, e: At) -> int | None:
 
 
 def _assigned(
-    system: System, orders: Mapping[Any, int], end: End, conditions: list[Equation]
-) -> list[tuple[Equation, Any]]:
-    """The field that each condition is for: the one with the fewest so far, by its order."""
-    given: Counter[Any] = Counter()
-    found: dict[int, Any] = {}
-    mentioned = {i: _mentioned(system, c, end[0]) for i, c in enumerate(conditions)}
+    system: System, orders: Mapping[Any, int], ends: set[End], conditions: list[Equation]
+) -> list[tuple[Equation, Any, End]]:
+    """The field that each condition is for, and its end there.
+
+    The one with the fewest so far, by its order.
+    """
+    given: Counter[tuple[Any, End]] = Counter()
+    found: dict[int, tuple[Any, End]] = {}
+    mentioned = {i: _mentioned(system, c, ends) for i, c in enumerate(conditions)}
     for i in sorted(mentioned, key=lambda i: len(mentioned[i])):
         if not mentioned[i]:
             continue
-        load = {u: given[u] / max(orders.get((u, end[0]), 1), 1) for u in mentioned[i]}
-        chosen = min(mentioned[i], key=lambda u: load[u])
+        load = {
+            (u, end): given[u, end] / max(orders.get((u, end[0]), 1), 1) for u, end in mentioned[i]
+        }
+        chosen = min(mentioned[i], key=lambda each: load[each])
         found[i] = chosen
         given[chosen] += 1
-    return [(condition, found[i]) for i, condition in enumerate(conditions) if i in found]
+    return [(condition, *found[i]) for i, condition in enumerate(conditions) if i in found]
 
 
-def _mentioned(system: System, condition: Equation, s: Coordinate) -> list[Any]:
-    """The fields that a condition holds at its end."""
+def _mentioned(system: System, condition: Equation, ends: set[End]) -> list[tuple[Any, End]]:
+    """The fields that a condition holds at ends, and which."""
     taken = condition.lhs.atoms(At) | condition.rhs.atoms(At)
-    inside = {u for e in taken for u in e.expression.atoms(sympy.Function) if is_field(u)}
-    return [u for u in system.fields if u in inside and s in u.args]
+    inside = {
+        (u, e.coordinate)
+        for e in taken
+        for u in e.expression.atoms(sympy.Function)
+        if is_field(u) and e.coordinate in u.args
+    }
+    order = sorted(ends, key=lambda end: (list(system.coordinates).index(end[0]), end[1]))
+    return [(u, end) for u in system.fields for end in order if (u, end[0]) in inside]
 
 
 def spatial_orders(system: System) -> dict[tuple[Any, Coordinate], int]:

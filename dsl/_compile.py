@@ -13,7 +13,7 @@ from ._errors import DeclarationError
 from ._system import System
 from .check import check
 from .codegen import Model, lower
-from .lower import Fields, Volumes, discretise
+from .lower import Chebyshev, Fields, Volumes, discretise
 from .simplify import simplify
 
 
@@ -28,7 +28,8 @@ def compile(
     """Compiles a system to an Equinox module with a pure JAX vector field.
 
     Arguments: `system`; `dtype` of its leaves (jax's default floating type if not given). For
-    fields also `grid`, for each coordinate the number of nodes or the nodes themselves; the `order`
+    fields also `grid`, for each coordinate the number of nodes, the nodes themselves, or
+    `Chebyshev`; the `order`
     of finite differences, 2, 4, 6 or 8; and the `scheme`, "central", "upwind", "weno", "fourier" or
     `Volumes`, also for each derivative by itself, ``{D(u, s): "weno"}``; if not given, "weno" or
     finite volumes where nothing is damped along the coordinate, and "central" elsewhere.
@@ -55,7 +56,7 @@ def compile(
 
 def _spelled(grid: Mapping[Any, Any] | None) -> Any:
     """A grid in full, so that two of them are compared by all their nodes."""
-    return {str(s): v if isinstance(v, int) else np.asarray(v).tolist()
+    return {str(s): v if isinstance(v, int | Chebyshev) else np.asarray(v).tolist()
             for s, v in (grid or {}).items()}  # fmt: skip
 
 

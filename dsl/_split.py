@@ -10,6 +10,7 @@ import sympy
 from sympy import Piecewise
 
 from ._nodes import Concatenate, ConstantArray, Index, Matmul, Roll, Stack, Static, Sum, shape_of
+from ._symbols import Parameter
 
 
 def split(expression: Any, symbols: Iterable[Any]) -> tuple[Any, Any] | None:
@@ -82,7 +83,8 @@ class _Split:
 
 def slope_by(expression: Any, of: Any) -> Any:
     """The derivative of an expression by another one that stands in it, as if it were a symbol."""
-    mark = sympy.Dummy("mark", real=True)
+    shape = shape_of(of)
+    mark: Any = Parameter("_mark", shape=shape) if shape else sympy.Dummy("mark", real=True)
     return expression.xreplace({of: mark}).diff(mark).xreplace({mark: of})
 
 

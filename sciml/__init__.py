@@ -2,6 +2,7 @@
 
 from sciml import data as data, nn as nn
 from sciml.dsl import (
+    Chebyshev as Chebyshev,
     D as D,
     DataError as DataError,
     DeclarationError as DeclarationError,

@@ -10,7 +10,7 @@ import sympy
 from sympy.core.function import AppliedUndef
 
 from .._boundary import Conditions, sort_conditions, spatial_orders
-from .._coordinates import At, Coordinate, is_field
+from .._coordinates import At, Coordinate, at, is_field
 from .._equations import Equation
 from .._errors import Fault, ModelWarning
 from .._matching import maximum_matching
@@ -34,6 +34,7 @@ def field_faults(system: System) -> list[Fault]:
     faults += _signs(system)
     if not faults:
         _warn_of_initial(system, conditions)
+        _warn_of_corners(system, conditions)
     return faults
 
 
@@ -228,6 +229,47 @@ def _warn_of_initial(system: System, conditions: Conditions) -> None:
                     ModelWarning,
                     stacklevel=2,
                 )
+
+
+def _warn_of_corners(system: System, conditions: Conditions) -> None:
+    """Values at two ends that differ in the corner where these meet."""
+    values = _values(system)
+    given: list[tuple[Any, Coordinate, Any, Any, Equation]] = []
+    for (s, number_), found in conditions.ends.items():
+        for condition, u in found:
+            place_ = system.domain[s][number_]
+            value = _value_of(condition, at(u, **{s.name: place_}))
+            if value is not None:
+                given.append((u, s, sympy.sympify(place_), value.subs(values), condition))
+    for i, (u, s, here, value, condition) in enumerate(given):
+        for other, c, there, another, second in given[:i]:
+            if other != u or c == s:
+                continue
+            gap = value.subs(c, there) - another.subs(s, here)
+            free = {x: low for x, (low, _) in system.domain.items()}
+            apart = [gap.subs(free).subs(t, time) for time in (0, sympy.Rational(3, 7))]
+            if not all(a.is_number and a.is_finite for a in apart):
+                continue
+            worst = max(apart, key=abs)
+            if abs(float(worst)) > 1e-8:
+                warnings.warn(
+                    f"the conditions {second} and {condition}, written at {second.origin} and "
+                    f"{condition.origin}, differ by {float(worst):.3g} in the corner {c} = "
+                    f"{there}, {s} = {here}: the solution jumps there, and converges slowly near "
+                    "it",
+                    ModelWarning,
+                    stacklevel=2,
+                )
+
+
+def _value_of(condition: Equation, field: Any) -> Any:
+    """What a condition says that the field is at its end, if it says only that."""
+    residual = condition.lhs - condition.rhs
+    slope = slope_by(residual, field)
+    if not slope.is_number or slope == 0:
+        return None
+    value = sympy.expand(field - residual / slope)
+    return None if value.atoms(AppliedUndef) else value
 
 
 def _is_timed(residual: sympy.Expr) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float
 
 _NODES = 32  # of the quadrature: exact to rounding up to |z| = 40 and order 20
@@ -66,3 +68,13 @@ def _hankel(order: int, z: Array) -> Array:
         sums[k % 2] = sums[k % 2] + (-1) ** (k // 2) * term
     phase = z - (order / 2 + 0.25) * math.pi
     return jnp.sqrt(2 / (math.pi * z)) * (sums[0] * jnp.cos(phase) - sums[1] * jnp.sin(phase))
+
+
+def flat(array: Float[Array, "..."]) -> Float[Array, " size"]:
+    """An array as a vector, apart from what made it.
+
+    Where parts of an array are replaced and it is then a vector, XLA makes one loop of both, and
+    copies the array before, twice.
+    """
+    with set_xla_metadata(inlineable="false"):
+        return jax.jit(jnp.ravel)(array)

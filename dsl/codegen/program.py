@@ -25,7 +25,7 @@ from .._show import name_of, text
 from .._symbols import t
 from .._system import System
 from .build import Builder
-from .functions import bessel_j
+from .functions import bessel_j, flat
 from .graph import Graph
 from .source import function_source
 from .write import Output
@@ -89,6 +89,7 @@ def _load(function: Function) -> tuple[Callable, Callable]:
         "special": jax.scipy.special,
         "linalg": jax.scipy.linalg,
         "bessel_j": bessel_j,
+        "flat": flat,
         "call": call_module,
         "call_each": call_each,
         "derivative": derivative,

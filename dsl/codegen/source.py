@@ -49,7 +49,8 @@ def function_source(
         writer.write(order, roots)
         texts = [writer.output(output) for output in outputs]
         if flat:
-            texts = [_packed(texts, [output.shape for output in outputs])]
+            updated = [graph.nodes[node].op == "update" for node in roots]
+            texts = [_packed(texts, [output.shape for output in outputs], updated)]
     result = texts[0] if flat else _tuple(texts)
     passed = constants.write()
     unpack = [f"{', '.join(passed)}{',' * (len(passed) == 1)} = constants"] if passed else []
@@ -178,13 +179,17 @@ def _is_scalar_algebra(graph: Graph) -> Callable[[int], bool]:
     return holds
 
 
-def _packed(texts: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> str:
+def _packed(
+    texts: Sequence[str], shapes: Sequence[tuple[int, ...]], updated: Sequence[bool]
+) -> str:
     """Packs results into one vector: neighbours of one shape stacked, arrays raveled.
 
     XLA makes of arrays that are stacked one loop over their own indices, and of arrays that are
     raveled and concatenated one over the vector: half as fast, if they are shifted.
     """
     parts: list[str] = []
+    if len(texts) == 1 and updated[0] and len(shapes[0]) > 1:
+        return f"flat({texts[0]})"
     for shape, run in itertools.groupby(zip(shapes, texts, strict=True), key=lambda pair: pair[0]):
         same = [text for _, text in run]
         stacked = not shape or len(same) > 1

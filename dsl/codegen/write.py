@@ -27,7 +27,7 @@ _NESTED = 16  # levels of nesting after which a value gets a name of its own
 RESERVED = frozenset(
     (*keyword.kwlist, "t", "state", "constants", "networks", "tables", "p", "dtype", "jnp",
      "special", "linalg", "bessel_j", "call", "call_each", "derivative", "tangent", "cotangent",
-     "lax")
+     "lax", "flat")
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Lowering: systems of fields to systems of arrays on a grid."""
 
 from .discretise import Fields as Fields, discretise as discretise
-from .grid import stretched as stretched
+from .grid import Chebyshev as Chebyshev, stretched as stretched
 from .spectral import Semilinear as Semilinear
 from .volume import Volumes as Volumes

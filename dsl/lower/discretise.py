@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -14,23 +14,24 @@ from sympy.core.function import AppliedUndef
 
 from .._boundary import Conditions, sort_conditions, spatial_orders
 from .._coordinates import Coordinate, is_field
-from .._equations import Equation
 from .._errors import DeclarationError
 from .._matching import maximum_matching
-from .._nodes import ConstantArray, Matmul, shape_of
+from .._nodes import ConstantArray, shape_of
 from .._split import slope_by
 from .._symbols import t, unknown
 from .._system import System
-from .evaluate import Evaluator, Leaf, Spans
-from .extend import Extension, Placed
+from .edges import with_edges
+from .evaluate import Evaluator, Leaf, Spans, contracted
+from .extend import Extension, Placed, Stretch
 from .grid import Axis, Span, make_axes
+from .pieces import find_reaches, find_strips, rates_apart, together
 from .spectral import Semilinear, split_linear
 from .upwind import KINDS
 from .volume import Volumes, find_laws
 
 _METADATA = ("unit", "bounds", "guess", "description")
 SCHEMES = ("central", "fourier", *KINDS)
-FOURIER = "Fourier"  # in words
+FOURIER, CHEBYSHEV = "Fourier", "Chebyshev"  # in words
 
 
 # Derivatives from where things come; conservation laws; what is taken of Fourier's coefficients.
@@ -64,7 +65,7 @@ class Fields:
     @property
     def key(self) -> Hashable:
         """What makes two of them put expressions on the grid alike."""
-        nodes = tuple((s.name, axis.nodes.tobytes()) for s, axis in self.axes.items())
+        nodes = tuple((s.name, a.nodes.tobytes(), a.spectral) for s, a in self.axes.items())
         return nodes, self.order, str(self.system.boundary)
 
     def expression(self, e: Any) -> Any:
@@ -73,7 +74,7 @@ class Fields:
         if not own and not any(is_field(u) for u in e.atoms(AppliedUndef)):
             return e
         spans = {s: Span(0, self.axes[s].size) for s in own}
-        return self.evaluated([(e, own, spans, NOTHING)])[0][0]
+        return self.evaluated([(e, own, spans, NOTHING)])[0]
 
     def coordinates(self, e: Any) -> tuple[Coordinate, ...]:
         """The coordinates of an expression, in the order of the axes of its array."""
@@ -98,57 +99,80 @@ class Fields:
         return matrix
 
     def at_places(self, e: Any, places: Mapping[str, Any]) -> sympy.Expr:
-        """An expression at several places of each coordinate; elsewhere, and as before, at nodes.
-
-        Raises `DeclarationError` for the first of three coordinates, whose nodes have to be the
-        places.
-        """
+        """An expression at several places of each coordinate; of others, at the nodes."""
         own, array = self.coordinates(e), self.expression(e)
         for axis, s in enumerate(own):
             wanted = places.get(s.name)
             nodes = self.axes[s].nodes
             if wanted is None or (np.shape(wanted) == nodes.shape and np.allclose(wanted, nodes)):
                 continue
-            matrix = ConstantArray(self.interpolation(s, wanted))
-            if axis == len(own) - 1 and axis > 0:
-                array = Matmul(array, ConstantArray(matrix.array.T))
-            elif axis == len(own) - 2 or len(own) == 1:
-                array = Matmul(matrix, array)
-            else:
-                raise DeclarationError(f"the data's {s} are to be the nodes of the grid")
+            array = contracted(self.interpolation(s, wanted), array, axis)
         return array
 
     def evaluated(
-        self, wanted: Sequence[tuple[Any, tuple[Coordinate, ...], Spans, Special]]
-    ) -> tuple[list[sympy.Expr], Extension]:
+        self,
+        wanted: Sequence[tuple[Any, tuple[Coordinate, ...], Spans, Special]],
+        stretch: Stretch | None = None,
+    ) -> list[sympy.Expr]:
         """Expressions on stretches of the grid; the stencils' reach is found by a first run."""
+        axes = self.axes if stretch is None else stretch.axes(self.axes)
         reach: dict[Coordinate, int] = {}
 
         def seen(symbol: Any, spans: Spans) -> sympy.Expr:
             for s, x in spans.items():
-                beyond = max(-x.first, x.last - self.axes[s].size, 0)
+                beyond = max(-x.first, x.last - axes[s].size, 0)
                 reach[s] = max(reach.get(s, 0), beyond)
-            return unknown("seen", shape=tuple(x.size for x in spans.values()))
+            return _seen(symbol, spans)
 
         for e, own, spans, special in wanted:
-            self._evaluator(own, seen, special, _shaped)(e, spans)
-        key = tuple(sorted((s.name, n) for s, n in reach.items() if n))
+            self._evaluator(own, axes, seen, special, _shaped)(e, spans)
+        key = stretch, tuple(sorted((s.name, n) for s, n in reach.items() if n))
         if key not in self.extensions:
-            made = Extension(self.placed, self.axes, self.conditions.ends, self.order, reach)
-            self.extensions[key] = made
+            self.extensions[key] = Extension(
+                self.placed, self.axes, self.conditions, self.order, reach, stretch
+            )
         extension = self.extensions[key]
-        values = [
-            self._evaluator(own, extension.leaf, special, extension.named)(e, spans)
+        return [
+            self._evaluator(own, axes, extension.leaf, special, extension.named)(e, spans)
             for e, own, spans, special in wanted
         ]
-        return values, extension
+
+    def pieces(self, e: Any, own: tuple[Coordinate, ...], spans: Spans, special: Special) -> Any:
+        """An expression in the plane or in space, in pieces; None where it is better as a whole."""
+        if len(own) < 2 or self.conditions.joined:
+            return None
+        known = Extension(self.placed, self.axes, self.conditions, self.order, {})
+
+        def look(at: Spans, note: Callable[[Any, Spans], None]) -> None:
+            def seen(symbol: Any, spans: Spans) -> sympy.Expr:
+                note(known.placed(symbol, tuple(spans)), spans)
+                return _seen(symbol, spans)
+
+            self._evaluator(own, self.axes, seen, special, _shaped)(e, at)
+
+        reaches = find_reaches(spans, self.axes, look)
+        if reaches is None:
+            return None
+        strips = find_strips(spans, self.axes, self.conditions, self.order, reaches)
+        if not strips:
+            return None
+
+        def evaluate(at: Spans, stretch: Stretch | None) -> Any:
+            return self.evaluated([(e, own, at, special)], stretch)[0]
+
+        return together(spans, reaches, strips, evaluate)
 
     def _evaluator(
-        self, own: tuple[Coordinate, ...], leaf: Leaf, special: Special, named: Any
+        self,
+        own: tuple[Coordinate, ...],
+        axes: Mapping[Coordinate, Axis],
+        leaf: Leaf,
+        special: Special,
+        named: Any,
     ) -> Evaluator:
         upwind, laws, fourier = special
         return Evaluator(
-            own, self.axes, self.order, leaf, upwind, laws=laws, named=named, fourier=fourier
+            own, axes, self.order, leaf, upwind, laws=laws, named=named, fourier=fourier
         )
 
     @functools.cached_property
@@ -196,6 +220,11 @@ class Fields:
         return found if shape_of(found) == shape else found + ConstantArray(np.zeros(shape))
 
 
+def _seen(symbol: Any, spans: Spans) -> sympy.Expr:
+    """Stands for the values of a field in a first run."""
+    return unknown("seen", shape=tuple(x.size for x in spans.values()))
+
+
 def _shaped(base: str, array: sympy.Expr) -> sympy.Expr:
     """Stands for an array in the first run."""
     return unknown("seen", shape=shape_of(array)) if shape_of(array) else array
@@ -231,26 +260,29 @@ def discretise(
     """
     if order not in (2, 4, 6, 8):
         raise DeclarationError(f"the order of finite differences is 2, 4, 6 or 8, not {order!r}")
+    declared, system = system, with_edges(system)
     conditions = sort_conditions(system)
     periodic = {s: any(s in found for found in conditions.periodic.values())
                 for s in system.coordinates}  # fmt: skip
     axes = make_axes(system, grid, periodic)
     placed = {u: _placed(u, axes, conditions.count(u)) for u in system.fields}
     orders, owners = spatial_orders(system), _owners(system)
-    laws = find_laws(system, orders, lambda e: _asked(scheme, e))
-    upwind = _upwind(system, owners, orders, scheme)
-    asked = [e for e in _derivatives(system) if _asked(scheme, e) == "fourier"]
-    fourier = frozenset(part for e in asked for part in _parts(e))
-    words = _schemes(system, upwind, laws, fourier, order)
-    fields = Fields(system, axes, placed, conditions, order, words, {})
-    return _arrays(fields, owners, (upwind, laws, fourier)), fields
+    asked = functools.partial(_asked, scheme, axes)
+    laws = find_laws(system, orders, asked)
+    upwind = _upwind(system, owners, orders, asked)
+    waves = [e for e in _derivatives(system) if _given(scheme, e) == "fourier"]
+    fourier = frozenset(p for e in waves for p in _parts(e) if not axes[p.variables[0]].spectral)
+    words = _schemes(system, axes, (upwind, laws, fourier), order)
+    fields = Fields(declared, axes, placed, conditions, order, words, {})
+    return _arrays(system, fields, owners, (upwind, laws, fourier)), fields
 
 
 def _placed(symbol: Any, axes: Mapping[Coordinate, Axis], counts: Mapping) -> Placed:
     own = tuple(s for s in axes if s in symbol.args)
     spans = {}
     for s in own:
-        taken = [int(counts.get((s, end), 0) > 0) for end in (0, 1)]
+        given = [counts.get((s, end), 0) for end in (0, 1)]
+        taken = given if axes[s].spectral else [int(n > 0) for n in given]
         spans[s] = Span(taken[0], axes[s].size - taken[1])
         if spans[s].size < 1:
             raise DeclarationError(f"grid of {s}: no node is left inside of the ends for {symbol}")
@@ -259,19 +291,23 @@ def _placed(symbol: Any, axes: Mapping[Coordinate, Axis], counts: Mapping) -> Pl
     return Placed(symbol, unknown(symbol.func.__name__, shape=shape, **about), own, spans, counts)
 
 
-def _arrays(fields: Fields, owners: Sequence[Any], special: Special) -> System:
+def _arrays(system: System, fields: Fields, owners: Sequence[Any], special: Special) -> System:
     """The equations at the nodes of the states, and everything else that the system gives."""
-    system = fields.system
-    wanted = []
+    wanted, pieces = [], []
     for equation, owner in zip(system.equations, owners, strict=True):
         placed = fields.placed.get(owner)
         own, spans = ((), {}) if placed is None else (placed.coordinates, placed.spans)
         upwind, laws, fourier = special
-        given = NOTHING if placed is None else (upwind, laws.get(owner, {}), fourier)
-        wanted += [(side, own, spans, given) for side in (equation.lhs, equation.rhs)]
+        inside = owner in fields.system.fields  # and no condition at an end
+        given = (upwind, laws.get(owner, {}), fourier) if inside else NOTHING
+        for side in (equation.lhs, equation.rhs):
+            rates, rest = rates_apart(side)
+            piece = fields.pieces(rest, own, spans, given) if rest != 0 else None
+            pieces.append(piece)
+            wanted.append((side if piece is None else rates, own, spans, given))
     names = [k for k in system.observed if not is_field(k)]
-    values, extension = fields.evaluated(wanted)
-    sides = iter(values)
+    values = fields.evaluated(wanted)
+    sides = (v if p is None else v + p for v, p in zip(values, pieces, strict=True))
     equations = [e.replace(lhs=next(sides), rhs=next(sides)) for e in system.equations]
     initial = {}
     for key, value in system.initial.items():
@@ -283,13 +319,6 @@ def _arrays(fields: Fields, owners: Sequence[Any], special: Special) -> System:
         rate = key.derivative_count if isinstance(key, sympy.Derivative) else 0
         target = sympy.Derivative(state, (t, rate)) if rate else state
         initial[target] = fields.state_values(symbol, value)
-    start = {_field_of(system, key): value for key, value in system.initial.items()}
-    for z, (condition, residual, symbol, spans) in extension.extra.items():
-        equations.append(Equation(sympy.S.Zero, residual, condition.origin))
-        guess = start.get(symbol, 0.0)
-        if isinstance(guess, sympy.Expr) and not guess.is_number:
-            guess = fields.sampled(guess, spans)
-        initial[z] = guess if isinstance(guess, sympy.Expr) or np.ndim(guess) == 0 else 0.0
     observed = {k: fields.expression(system.observed[k]) for k in names}
     observed |= fields.definitions
     return System(
@@ -331,7 +360,10 @@ def _coordinates_of(e: Any) -> set[Coordinate]:
 
 
 def _upwind(
-    system: System, owners: Sequence[Any], orders: Mapping[Any, int], scheme: Any
+    system: System,
+    owners: Sequence[Any],
+    orders: Mapping[Any, int],
+    asked: Callable[[sympy.Derivative], Any],
 ) -> dict[Any, tuple[str, sympy.Expr]]:
     """First derivatives that are taken from where the field comes, and its speed.
 
@@ -349,7 +381,7 @@ def _upwind(
             continue
         for s in (s for s in owner.args if isinstance(s, Coordinate)):
             slope = sympy.Derivative(owner, s)
-            kind = _asked(scheme, slope)
+            kind = asked(slope)
             if kind is None:
                 kind = "weno" if orders.get((owner, s), 0) == 1 else "central"
             speed = -slope_by(rest, slope) / factor
@@ -358,8 +390,15 @@ def _upwind(
     return found
 
 
-def _asked(scheme: Any, slope: Any) -> Any:
-    """The scheme that was asked for, of one derivative."""
+def _asked(scheme: Any, axes: Mapping[Coordinate, Axis], slope: Any) -> Any:
+    """The scheme that was asked for, of one derivative: by the nodes of its coordinate, first."""
+    if any(axes[s].spectral for s in slope.variables if s in axes):
+        return CHEBYSHEV
+    return _given(scheme, slope)
+
+
+def _given(scheme: Any, slope: Any) -> Any:
+    """The scheme that was given for a derivative."""
     kind = scheme.get(slope) if isinstance(scheme, Mapping) else scheme
     if kind is not None and not isinstance(kind, Volumes) and kind not in SCHEMES:
         names = ", ".join(f'"{name}"' for name in SCHEMES)
@@ -368,16 +407,23 @@ def _asked(scheme: Any, slope: Any) -> Any:
 
 
 def _schemes(
-    system: System, upwind: Mapping, laws: Mapping, fourier: frozenset, order: int
+    system: System,
+    axes: Mapping[Coordinate, Axis],
+    special: Special,
+    order: int,
 ) -> dict[Any, str]:
     """For each derivative by a coordinate, in words, how it is computed."""
+    upwind, laws, fourier = special
     words = {}
     volumes: dict[Any, Volumes] = {}
     for found in laws.values():
         kind = next((law.volumes for law in found.values() if law is not None), None)
         volumes |= dict.fromkeys(found, kind)
     for e in _derivatives(system):
-        if e in fourier:
+        spectral = [axes[s] for s in e.variables if s in axes and axes[s].spectral]
+        if spectral:
+            words[e] = f"{CHEBYSHEV}, {spectral[0].size} nodes"
+        elif e in fourier:
             words[e] = FOURIER
         elif e in upwind:
             weno = upwind[e][0] == "weno"

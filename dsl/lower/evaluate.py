@@ -19,7 +19,19 @@ from .._coordinates import At, Coordinate, is_field
 from .._errors import DeclarationError
 from .._integral import Integral
 from .._neural import Neural, NeuralCall
-from .._nodes import ArrayNode, ConstantArray, Cumulated, Fourier, Index, Pad, Static, Sum, shape_of
+from .._nodes import (
+    ArrayNode,
+    ConstantArray,
+    Cumulated,
+    Fourier,
+    Index,
+    Matmul,
+    Pad,
+    Static,
+    Sum,
+    Update,
+    shape_of,
+)
 from .._symbols import Parameter, t
 from .grid import Axis, Span
 from .upwind import upwinded
@@ -35,15 +47,27 @@ def _unnamed(base: str, array: sympy.Expr) -> sympy.Expr:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class AtEnd:
+    """An end of a coordinate, where values are looked for.
+
+    Fields: `beyond`, how many nodes a field has beyond it; `inwards`, the direction; `unknown`,
+    with one polynomial through all nodes, at how many near both ends values are looked for.
+    """
+
+    beyond: Callable[[Any], int]
+    inwards: int
+    unknown: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Evaluator:
     """Expressions as arrays with an axis for each of `coordinates`, of length 1 where constant.
 
     `leaf` gives the values of a field at nodes; `order` is that of the schemes; `upwind` gives the
-    scheme and the speed of a first derivative that is taken from where things come. `end` says
-    that we are at an end of a coordinate: which, how many nodes there are beyond it for a field,
-    and the direction inwards. `laws` are the derivatives of fluxes that finite volumes take, and
-    `fourier` those that are taken of Fourier's coefficients. `named` gives a symbol for an array,
-    so that what is large stands in expressions only once.
+    scheme and the speed of a first derivative that is taken from where things come. `ends` says of
+    which coordinates we are at an end. `laws` are the derivatives of fluxes that finite volumes
+    take, and `fourier` those that are taken of Fourier's coefficients. `named` gives a symbol for
+    an array, so that what is large stands in expressions only once.
     """
 
     coordinates: tuple[Coordinate, ...]
@@ -53,7 +77,7 @@ class Evaluator:
     upwind: Mapping[sympy.Derivative, tuple[str, sympy.Expr]] = dataclasses.field(
         default_factory=dict
     )
-    end: tuple[Coordinate, Callable[[Any], int], int] | None = None
+    ends: Mapping[Coordinate, AtEnd] = dataclasses.field(default_factory=dict)
     laws: Laws = dataclasses.field(default_factory=dict)
     named: Callable[[str, sympy.Expr], sympy.Expr] = _unnamed
     fourier: frozenset[sympy.Derivative] = frozenset()
@@ -128,7 +152,7 @@ class Evaluator:
 
     def _table(self, parameter: Parameter, spans: Spans) -> sympy.Expr:
         """A parameter with the shape of the grid: its values at the nodes."""
-        sizes = tuple(self.axes[s].size for s in self.coordinates)
+        sizes = tuple(self.axes[s].of or self.axes[s].size for s in self.coordinates)
         if parameter.shape != sizes:
             raise DeclarationError(
                 f"{parameter} has shape {parameter.shape}, and the grid here {sizes}: a "
@@ -156,7 +180,9 @@ class Evaluator:
         if s not in spans:
             raise DeclarationError(f"{e}: a derivative by {s}, where there is no such coordinate")
         span, axis = spans[s], self.axes[s]
-        if self.end is not None and self.end[0] == s:
+        if axis.spectral:
+            return self._spectral(inner, s, n, spans)
+        if s in self.ends:
             return self._at_end(inner, s, n, spans)
         if e in self.upwind and not span.half:
             kind, speed = self.upwind[e]
@@ -187,6 +213,29 @@ class Evaluator:
             )
         values = self(inner, {**spans, s: source})
         return self._stencil(values, s, n, span, source, before)
+
+    def _spectral(self, inner: Any, s: Coordinate, n: int, spans: Spans) -> Any:
+        """By the polynomial through all nodes; those where values are looked for, one by one."""
+        axis = self.axes[s]
+        matrix = axis.matrix(axis.along(spans[s]), n)
+        apart = self.ends[s].unknown if s in self.ends else 0
+        known = Span(apart, axis.size - apart)
+        values = self(inner, {**spans, s: known})
+        total = self._by_matrix(matrix[:, known.first : known.last], values, s)
+        for i in (*range(apart), *range(known.last, axis.size)):
+            value = self(inner, {**spans, s: Span(i, i + 1)})
+            total = total + ConstantArray(self._along(s, matrix[:, i])) * value
+        return total
+
+    def _by_matrix(self, matrix: np.ndarray, values: Any, s: Coordinate) -> Any:
+        """A matrix applied to the values at all nodes of a coordinate; to the same one, of all."""
+        place = self.coordinates.index(s)
+        if shape_of(values) and shape_of(values)[place] > 1:
+            return contracted(matrix, values, place)
+        sums = matrix.sum(axis=1)
+        if np.allclose(sums, 0, atol=1e-6 * np.abs(matrix).max()):
+            return sympy.S.Zero
+        return ConstantArray(self._along(s, sums)) * values
 
     def _fourier(self, inner: Any, s: Coordinate, n: int, spans: Spans) -> sympy.Expr:
         """By the coefficients of Fourier; of products, without those that are aliased.
@@ -303,8 +352,7 @@ class Evaluator:
 
     def _at_end(self, inner: Any, s: Coordinate, n: int, spans: Spans) -> sympy.Expr:
         """A derivative at an end, from the nodes there."""
-        assert self.end is not None
-        _, beyond, inwards = self.end
+        beyond, inwards = self.ends[s].beyond, self.ends[s].inwards
         axis, here = self.axes[s], spans[s].first
         outside = min((beyond(u) for u in inner.atoms(AppliedUndef) if s in u.args), default=0)
         count = min(n + self.order + 1, axis.size)
@@ -349,6 +397,11 @@ class Evaluator:
         axis, place, span = self.axes[s], self.coordinates.index(s), spans[s]
         if axis.periodic or span.half or not 0 <= span.first < span.last <= axis.size:
             raise DeclarationError(f"{e}: a cumulative integral is taken at the nodes of {s} alone")
+        if axis.spectral:
+            values = self(e.expression, {**spans, s: Span(0, axis.size)})
+            start = axis.quadrature(axis.nodes[0], float(e.limits[0]), self.order)
+            rows = [axis.quadrature(axis.nodes[0], x, self.order) - start for x in axis.along(span)]
+            return self._by_matrix(np.array(rows), values, s)
         cells = Span(0, axis.size - 1, half=True)
         reach = self.order // 2
         source = cells.nodes(reach - 1, reach)
@@ -376,6 +429,38 @@ class Evaluator:
             return values
         along = self.coordinates.index(s)
         return weighed(found, [cut(values, along, k, k + 1) for k in range(nodes.size)])
+
+
+def contracted(matrix: np.ndarray, array: sympy.Expr, place: int) -> sympy.Expr:
+    """A matrix applied along one axis of an array."""
+    rank = len(shape_of(array))
+    if place == rank - 1 and rank > 1:
+        return Matmul(array, ConstantArray(matrix.T))
+    if place >= rank - 2:
+        return Matmul(ConstantArray(matrix), array)
+    whole = ("slice", None, None, None)
+    moved = Index(array, Static((*[whole] * place, None, *[whole] * (rank - place))))
+    factors = matrix.reshape(*[1] * place, *matrix.shape, *[1] * (rank - place - 1))
+    return Sum(ConstantArray(factors) * moved, Static(place + 1))
+
+
+def joined(arrays: Sequence[Any], place: int) -> sympy.Expr:
+    """Arrays one after the other along an axis; None for those that are empty."""
+    found = [array for array in arrays if array is not None]
+    if len(found) == 1:
+        return found[0]
+    first, *rest = found
+    before = shape_of(first)[place]
+    total = before + sum(shape_of(array)[place] for array in rest)
+    widths: list[tuple[int, int]] = [(0, 0)] * len(shape_of(first))
+    widths[place] = 0, total - before
+    whole: sympy.Expr = Pad(first, Static(tuple(widths)))
+    for array in rest:
+        starts = [0] * len(widths)
+        starts[place] = before
+        whole = Update(whole, array, Static(tuple(starts)))
+        before += shape_of(array)[place]
+    return whole
 
 
 def cut(array: sympy.Expr, place: int, first: int, last: int) -> sympy.Expr:

@@ -15,17 +15,15 @@ from typing import Any
 import numpy as np
 import sympy
 
-from .._boundary import End
+from .._boundary import Conditions, End
 from .._coordinates import Coordinate
 from .._equations import Equation
 from .._errors import DeclarationError
 from .._nodes import ConstantArray, Pad, Static, Update, shape_of
-from .._split import slope_by
+from .._split import slope_by, zero_of
 from .._symbols import unknown
-from .evaluate import Evaluator, Spans, block, weighed
+from .evaluate import AtEnd, Evaluator, Spans, block, cut, joined, weighed
 from .grid import Axis, Span
-
-Ends = Mapping[End, Sequence[tuple[Equation, Any]]]  # conditions, and the fields they are for
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,32 +37,78 @@ class Placed:
     conditions: Mapping[End, int]
 
 
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+    """Some nodes of one coordinate, beyond which nothing is looked at."""
+
+    coordinate: Coordinate
+    span: Span
+
+    @property
+    def name(self) -> str:
+        """In the names of arrays."""
+        return f"{self.coordinate}{self.span.first}to{self.span.last}".replace("-", "m")
+
+    def axes(self, axes: Mapping[Coordinate, Axis]) -> dict[Coordinate, Axis]:
+        """The axes, of which one is shorter."""
+        return {**axes, self.coordinate: axes[self.coordinate].stretch(self.span)}
+
+    def placed(self, placed: Placed, axes: Mapping[Coordinate, Axis]) -> Placed:
+        """The part of a field that lies there; nodes are counted from the first one."""
+        s = self.coordinate
+        if s not in placed.coordinates:
+            return placed
+        axis, old, first = axes[s], placed.spans[s], self.span.first
+        low, high = max(first, old.first), min(self.span.last, old.last)
+        state = self._cut(placed, s, low - old.first, high - old.first)
+        if axis.periodic:  # what lies beyond one end is what lies before the other
+            n, low, high = axis.size, first, self.span.last
+            before = self._cut(placed, s, n + min(first, 0), n)
+            behind = self._cut(placed, s, 0, max(high - n, 0))
+            state = joined([before, state, behind], placed.coordinates.index(s))
+        spans = {**placed.spans, s: Span(low - first, high - first)}
+        return dataclasses.replace(placed, state=state, spans=spans)
+
+    def _cut(self, placed: Placed, s: Coordinate, first: int, last: int) -> Any:
+        return cut(placed.state, placed.coordinates.index(s), first, last) if last > first else None
+
+
 class Extension:
     """The fields on all nodes, and on `halo` more beyond the ends of each coordinate.
 
     `definitions` says what the arrays are that it names: expressions would be trees of enormous
-    size, if each array stood in them wherever it is used. `extra` collects the conditions that are
-    not linear in the value at their end, and the algebraic unknowns that stand for it.
+    size, if each array stood in them wherever it is used. `groups` are coordinates in the order in
+    which they are gone through, those together whose ends conditions join.
     """
 
     def __init__(
         self,
         fields: Mapping[Any, Placed],
         axes: Mapping[Coordinate, Axis],
-        ends: Ends,
+        conditions: Conditions,
         order: int,
         halo: Mapping[Coordinate, int],
+        stretch: Stretch | None = None,
     ) -> None:
-        self.fields, self.axes, self.ends, self.order = fields, axes, ends, order
+        self.stretch, self.order = stretch, order
+        self.axes = axes if stretch is None else stretch.axes(axes)
+        self.fields = {u: self._stretched(placed, axes) for u, placed in fields.items()}
+        self.source = axes
+        self.ends = {(s, end): found for (s, end), found in conditions.ends.items()
+                     if not self.axes[s].cut[end]}  # fmt: skip
+        self.joined = conditions.joined
         self.halo = {s: halo.get(s, 0) for s in axes}
+        self.groups = _groups(axes, self.joined)
         self.definitions: dict[Any, sympy.Expr] = {}
-        self.extra: dict[Any, tuple[Equation, sympy.Expr, Any, Spans]] = {}
 
     def leaf(self, symbol: Any, spans: Spans) -> sympy.Expr:
         """The values of a field on a stretch of nodes."""
         placed = self.placed(symbol, tuple(spans))
         if all(spans[s] == placed.spans[s] for s in placed.coordinates):
             return placed.state
+        if all(_within(spans[s], placed.spans[s]) for s in placed.coordinates):
+            both = [(spans[s], placed.spans[s].first) for s in placed.coordinates]
+            return block(placed.state, [(x.first - start, x.last - start) for x, start in both])
         whole = self.whole[symbol] if symbol in self.fields else self._table(placed)
         return self._block(whole, spans)
 
@@ -76,7 +120,8 @@ class Extension:
             if definition == array:
                 return symbol
         reach = "".join(str(n) for n in self.halo.values())
-        name = f"{base}_{reach}_{len(self.definitions)}"
+        where = "" if self.stretch is None else f"_{self.stretch.name}"
+        name = f"{base}{where}_{reach}_{len(self.definitions)}"
         symbol = unknown(name, shape=shape_of(array))
         self.definitions[symbol] = array
         return symbol
@@ -85,23 +130,40 @@ class Extension:
         """A field; or a parameter with a value at each node, as a field without conditions."""
         if symbol in self.fields:
             return self.fields[symbol]
-        spans = {s: Span(0, self.axes[s].size) for s in coordinates}
-        return Placed(symbol, symbol, coordinates, spans, {})
+        spans = {s: Span(0, self.source[s].size) for s in coordinates}
+        return self._stretched(Placed(symbol, symbol, coordinates, spans, {}), self.source)
+
+    def _stretched(self, placed: Placed, axes: Mapping[Coordinate, Axis]) -> Placed:
+        return placed if self.stretch is None else self.stretch.placed(placed, axes)
 
     @functools.cached_property
     def whole(self) -> dict[Any, sympy.Expr]:
         """Every field on all nodes and beyond, one coordinate after the other."""
         arrays = {u: self._padded(placed) for u, placed in self.fields.items()}
-        for s in self.axes:
-            here = [p for p in self.fields.values() if s in p.coordinates]
-            if self.axes[s].periodic:
-                arrays |= {p.symbol: self._wrapped(arrays[p.symbol], p, s) for p in here}
-                continue
-            for end in (0, 1):
-                arrays |= self._closed(arrays, here, s, end)
-            for placed in here:
-                arrays[placed.symbol] = self._continued(arrays[placed.symbol], placed, s)
+        for group in self.groups:
+            single = [ends for s in group if not self.axes[s].periodic for ends in self._apart(s)]
+            together = [ends for ends in self.joined if any(s in group for s, _ in ends)]
+            apart = [ends for ends in single if not any(ends <= each for each in together)]
+            for ends in (*apart, *together):
+                arrays |= self._closed(arrays, sorted(ends, key=self._place))
+            for s in group:
+                beyond = self._wrapped if self.axes[s].periodic else self._continued
+                for placed in self._along(s):
+                    arrays[placed.symbol] = beyond(arrays[placed.symbol], placed, s)
         return arrays
+
+    def _apart(self, s: Coordinate) -> list[set[End]]:
+        """The ends of a coordinate; together, if one polynomial goes through all nodes."""
+        ends = [(s, end) for end in (0, 1) if not self.axes[s].cut[end]]
+        return [set(ends)] if self.axes[s].spectral else [{end} for end in ends]
+
+    def _along(self, s: Coordinate) -> list[Placed]:
+        """The fields that are functions of a coordinate."""
+        return [placed for placed in self.fields.values() if s in placed.coordinates]
+
+    def _place(self, end: End) -> tuple[int, int]:
+        """For the order of ends."""
+        return list(self.axes).index(end[0]), end[1]
 
     def _table(self, placed: Placed) -> sympy.Expr:
         array = self._padded(placed)
@@ -114,26 +176,34 @@ class Extension:
 
     def _padded(self, placed: Placed) -> sympy.Expr:
         widths = tuple(
-            (placed.spans[s].first + self.halo[s],
-             self.axes[s].size + self.halo[s] - placed.spans[s].last)
+            (placed.spans[s].first - self.all[s].first, self.all[s].last - placed.spans[s].last)
             for s in placed.coordinates
-        )  # fmt: skip
+        )
         if not any(map(any, widths)):
             return placed.state
         return self.named(_name(placed), Pad(placed.state, Static(widths)))
 
     def _block(self, array: sympy.Expr, spans: Spans) -> sympy.Expr:
-        ranges = [(x.first + self.halo[s], x.last + self.halo[s]) for s, x in spans.items()]
-        return block(array, ranges)
+        starts = {s: self.all[s].first for s in spans}
+        return block(array, [(x.first - starts[s], x.last - starts[s]) for s, x in spans.items()])
+
+    @functools.cached_property
+    def all(self) -> dict[Coordinate, Span]:
+        """The nodes of the arrays: those that there are, and the halo beyond real ends."""
+        halo, axes = self.halo, self.axes
+        return {
+            s: Span(
+                0 if axis.cut[0] else -halo[s], axis.size if axis.cut[1] else axis.size + halo[s]
+            )
+            for s, axis in axes.items()
+        }
 
     def _range(self, placed: Placed, s: Coordinate, index: int) -> dict[Coordinate, Span]:
         """A layer of one node: all of what is known already of the other coordinates."""
-        order = list(self.axes)
+        order = {c: i for i, group in enumerate(self.groups) for c in group}
         spans = {}
         for c in placed.coordinates:
-            whole = Span(-self.halo[c], self.axes[c].size + self.halo[c])
-            known = order.index(c) < order.index(s)
-            spans[c] = whole if known else placed.spans[c]
+            spans[c] = self.all[c] if order[c] < order[s] else placed.spans[c]
         spans[s] = Span(index, index + 1)
         return spans
 
@@ -141,7 +211,7 @@ class Extension:
         shape = tuple(x.size for x in spans.values())
         if shape_of(layer) != shape:
             layer = layer + ConstantArray(np.zeros(shape))
-        starts = tuple(x.first + self.halo[s] for s, x in spans.items())
+        starts = tuple(x.first - self.all[s].first for s, x in spans.items())
         return self.named(_name(placed), Update(array, layer, Static(starts)))
 
     # -- what lies beyond ----------------------------------------------------------------------
@@ -165,6 +235,8 @@ class Extension:
         axis = self.axes[s]
         count = min(self.order + 2, axis.size)
         for end, inwards in ((0, 1), (1, -1)):
+            if axis.cut[end]:
+                continue
             here = 0 if end == 0 else axis.size - 1
             known = max(placed.conditions.get((s, end), 0) - 1, 0)
             near = [here + inwards * (k - known) for k in range(count)]
@@ -176,75 +248,92 @@ class Extension:
                 array = self._set(placed, array, weighed(found, layers), spans)
         return array
 
-    def _closed(
-        self, arrays: Mapping[Any, Any], here: Sequence[Placed], s: Coordinate, end: int
-    ) -> dict[Any, sympy.Expr]:
-        """Values at an end, from the conditions there."""
-        axis, inwards = self.axes[s], 1 if end == 0 else -1
-        node = 0 if end == 0 else axis.size - 1
-        open_ones: dict[tuple[Any, int], Any] = {}
-        for placed in here:
-            for k in range(placed.conditions.get((s, end), 0)):
-                index = node - inwards * k
-                spans = self._range(placed, s, index)
-                shape = tuple(x.size for x in spans.values())
-                name = f"{placed.symbol.func.__name__}_{s}_{'end' if end else 'start'}"
-                name += f"_{k}" if k else ""
-                open_ones[placed.symbol, index] = unknown(name, shape=shape)
+    def _closed(self, arrays: Mapping[Any, Any], ends: Sequence[End]) -> dict[Any, sympy.Expr]:
+        """Values at an end, or at several that are joined, from the conditions there."""
+        open_ones: dict[tuple[Any, Coordinate, int], Any] = {}
+        for s, end in ends:
+            for placed in self._along(s):
+                for k in range(placed.conditions.get((s, end), 0)):
+                    index = self._end_node(s, end, k)
+                    shape = tuple(x.size for x in self._range(placed, s, index).values())
+                    name = f"{placed.symbol.func.__name__}_{s}_{'end' if end else 'start'}"
+                    name += f"_{k}" if k else ""
+                    open_ones[placed.symbol, s, index] = unknown(name, shape=shape)
         if not open_ones:
             return {}
 
         def leaf(symbol: Any, spans: Spans) -> sympy.Expr:
-            key = symbol, spans[s].first if s in spans else 0
-            if key in open_ones:
-                return open_ones[key]
+            for s, _ in ends:
+                key = symbol, s, spans[s].first if s in spans else 0
+                if s in spans and key in open_ones:
+                    return open_ones[key]
             if symbol in arrays:
                 return self._block(arrays[symbol], spans)
             return self.leaf(symbol, spans)
 
-        def beyond(symbol: Any) -> int:
-            placed = self.fields.get(symbol)
-            return max(placed.conditions.get((s, end), 0) - 1, 0) if placed else 0
-
-        residuals = []
-        for condition, symbol in self.ends[s, end]:
-            placed = self.fields[symbol]
-            at_end = Evaluator(
-                placed.coordinates, self.axes, self.order, leaf, end=(s, beyond, inwards)
-            )
-            spans = self._range(placed, s, node)
-            residuals.append(at_end(condition.lhs, spans) - at_end(condition.rhs, spans))
-        conditions = [condition for condition, _ in self.ends[s, end]]
-        values = self._solved(s, residuals, open_ones, conditions)
+        residuals, conditions = [], []
+        for s, end in ends:
+            for condition, symbol in self.ends.get((s, end), ()):
+                placed = self.fields[symbol]
+                here = {c: self._at_end(c, e) for c, e in ends} | {s: self._at_end(s, end)}
+                made = Evaluator(placed.coordinates, self.axes, self.order, leaf, ends=here)
+                spans = self._range(placed, s, self._end_node(s, end, 0))
+                residuals.append(made(condition.lhs, spans) - made(condition.rhs, spans))
+                conditions.append(condition)
+        values = _solved(residuals, list(open_ones.values()), conditions)
         result = dict(arrays)
-        for (symbol, index), value in values.items():
+        for (symbol, s, index), value in zip(open_ones, values, strict=True):
             placed = self.fields[symbol]
             spans = self._range(placed, s, index)
             result[symbol] = self._set(placed, result[symbol], value, spans)
         return result
 
-    def _solved(
-        self,
-        s: Coordinate,
-        residuals: list[Any],
-        open_ones: Mapping[Any, Any],
-        conditions: Sequence[Equation],
-    ) -> dict[Any, sympy.Expr]:
-        """Where the residuals vanish; algebraic unknowns, where they are not linear."""
-        symbols = list(open_ones.values())
-        matrix = sympy.Matrix([[slope_by(r, z) for z in symbols] for r in residuals])
-        if matrix.has(*symbols):
-            for key, r, condition in zip(open_ones, residuals, conditions, strict=True):
-                spans = self._range(self.fields[key[0]], s, key[1])
-                self.extra[open_ones[key]] = condition, r, key[0], spans
-            return dict(open_ones)
-        none = dict.fromkeys(symbols, sympy.S.Zero)
-        right = [-r.xreplace(none) for r in residuals]
-        if len(symbols) == 1:
-            solved: list[Any] = [right[0] / slope_by(residuals[0], symbols[0])]
-        else:
-            solved = list(matrix.adjugate() * sympy.Matrix(right) / matrix.det())
-        return dict(zip(open_ones, solved, strict=True))
+    def _at_end(self, s: Coordinate, end: int) -> AtEnd:
+        counts = [p.conditions.get((s, e), 0) for p in self._along(s) for e in (0, 1)]
+        unknown = max(counts) if self.axes[s].spectral else 0
+        return AtEnd(functools.partial(self._beyond, s, end), 1 - 2 * end, unknown)
+
+    def _end_node(self, s: Coordinate, end: int, beyond: int) -> int:
+        """The node at an end, or the one so many beyond it; inside, where there are none beyond."""
+        if self.axes[s].spectral:
+            beyond = -beyond
+        return self.axes[s].size - 1 + beyond if end else -beyond
+
+    def _beyond(self, s: Coordinate, end: int, symbol: Any) -> int:
+        """How many nodes beyond an end conditions give."""
+        placed = self.fields.get(symbol)
+        return max(placed.conditions.get((s, end), 0) - 1, 0) if placed else 0
+
+
+def _within(span: Span, known: Span) -> bool:
+    return not span.half and known.first <= span.first and span.last <= known.last
+
+
+def _groups(axes: Mapping[Coordinate, Axis], joined: Sequence[set[End]]) -> list[list[Coordinate]]:
+    """The coordinates in their order, those together whose ends conditions join."""
+    groups: list[list[Coordinate]] = []
+    for s in axes:
+        met = [{c for c, _ in ends} for ends in joined]
+        together = set().union({s}, *(found for found in met if s in found))
+        near = [group for group in groups if together & set(group)]
+        groups = [group for group in groups if group not in near]
+        groups.append([*(c for group in near for c in group), s])
+    return groups
+
+
+def _solved(
+    residuals: Sequence[Any], symbols: Sequence[Any], conditions: Sequence[Equation]
+) -> list[sympy.Expr]:
+    """Where the residuals vanish, which are linear in the symbols."""
+    matrix = sympy.Matrix([[slope_by(r, z) for z in symbols] for r in residuals])
+    if matrix.has(*symbols):
+        told = "; ".join(str(condition) for condition in conditions)
+        raise DeclarationError(f"{told}: these conditions are not linear in the values at the end")
+    none = {z: zero_of(z) for z in symbols}
+    right = [-r.xreplace(none) for r in residuals]
+    if len(symbols) == 1:
+        return [right[0] / slope_by(residuals[0], symbols[0])]
+    return list(matrix.adjugate() * sympy.Matrix(right) / matrix.det())
 
 
 def _name(placed: Placed) -> str:

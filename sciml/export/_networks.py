@@ -149,11 +149,12 @@ def _function(
 
 
 def helper_code(text: str, dtype: Any, table: Callable[[np.ndarray], int]) -> str:
-    """Source of the functions that the generated code needs and jax has not: Bessel's J."""
+    """Source of the functions that the generated code needs: Bessel's J, and `flat`."""
+    flat = "def flat(array):\n    return jnp.ravel(array)\n" if "flat(" in text else ""
     orders = sorted({int(order) for order in re.findall(r"\bbessel_j\((\d+),", text)})
     if not orders:
-        return ""
-    sources = [_bessel(order, dtype, table) for order in orders]
+        return flat
+    sources = [*filter(None, [flat]), *(_bessel(order, dtype, table) for order in orders)]
     cases = ", ".join(f"{order}: bessel_j{order}" for order in orders)
     sources.append(
         "def bessel_j(order, z):\n"

@@ -16,7 +16,7 @@ _SQUARINGS = 60  # of a matrix exponential: enough for a norm of 1e18
 
 
 def phi_of_numbers(z: Array) -> list[Array]:
-    """phi_0 to phi_3 of each number: by the recursion, or near 0, where that cancels, the series."""
+    """phi_0 to phi_3 of each number: by the recursion; near 0, where it cancels, by the series."""
     near = jnp.abs(z) < 1
     away = _recursion(jnp.where(near, jnp.ones_like(z), z))
     small = jnp.where(near, z, jnp.zeros_like(z))

@@ -110,3 +110,26 @@ def test_a_bad_grid_or_place_is_refused(call, says):
     with pytest.raises(sm.DeclarationError) as caught:
         call()
     assert says in str(caught.value)
+
+
+SQUARE = [eq(3, w.at(s=0), z), eq(4, w.at(s=1), 1 + z), eq(5, w.at(z=0), s), eq(6, w.at(z=1), 2)]
+
+
+def test_conditions_that_differ_in_a_corner_are_warned_of():
+    plane = eq(2, D(w, t), D(w, s, s) + D(w, z, z))
+    with pytest.warns(sm.ModelWarning) as caught:
+        sm.check(system(plane, domain={**UNIT, z: (0, 1)}, boundary=SQUARE))
+    (only,) = (str(warning.message) for warning in caught)
+    assert "w.at(z=1) = 2" in only
+    assert "w.at(s=0) = z" in only
+    assert "differ by 1 in the corner s = 0, z = 1" in only
+
+
+def test_conditions_that_agree_there_are_not(recwarn):
+    plane = eq(2, D(w, t), D(w, s, s) + D(w, z, z))
+    sm.check(
+        system(
+            plane, domain={**UNIT, z: (0, 1)}, boundary=[*SQUARE[:3], eq(6, w.at(z=1), 1 + s)]
+        )
+    )  # fmt: skip
+    assert not recwarn.list

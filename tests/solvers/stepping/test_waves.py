@@ -122,9 +122,10 @@ def exact_soliton(time, places):
 
 
 def test_a_soliton_is_followed_to_many_digits_at_every_time():
+    saveat = dfx.SaveAt(ts=jnp.array([1.0, 1.374, 2.0]), dense=True)
     sol = sm.solve(
         soliton(), t=(0, 2), grid={x: 128}, scheme="fourier", solver=sm.ETDRK4(), dt0=0.01,
-        stepsize_controller=CONSTANT, saveat=dfx.SaveAt(ts=jnp.array([1.0, 1.374, 2.0]), dense=True),
+        stepsize_controller=CONSTANT, saveat=saveat,
     )  # fmt: skip
     places = sol.model.grid["x"]
     for time, values in zip(sol.ts, sol[u], strict=True):
