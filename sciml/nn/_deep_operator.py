@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from sciml.dsl import DeclarationError
 
-from ._places import Places, features
+from ._places import Places, equidistant, features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,11 +135,11 @@ class DeepOperator(eqx.Module):
         """
         nodes = values.shape[1:]
         if shares is None:
-            pairs = zip(nodes, self.periodic, strict=True)
-            shares = [jnp.linspace(0, 1, n, endpoint=not p, dtype=values.dtype) for n, p in pairs]
+            shares = equidistant(nodes, self.periodic, values.dtype)
         seen = values
         for axis, (own, wanted) in enumerate(zip(shares, self.sensors, strict=True), 1):
-            rows = jnp.argmin(jnp.abs(own - jnp.array(wanted, own.dtype)[:, None]), axis=1)
+            gaps = own[None, :] - jnp.array(wanted, own.dtype)[:, None]
+            rows = jnp.argmin(jnp.abs(gaps), axis=1)
             seen = jnp.take(seen, rows, axis=axis)
         given = [jnp.ravel(seen)] if numbers is None else [jnp.ravel(seen), numbers]
         weights = jnp.reshape(self.branch(jnp.concatenate(given)), (len(self.bias), -1))
@@ -147,7 +147,7 @@ class DeepOperator(eqx.Module):
         found = jax.vmap(self.trunk)(jnp.reshape(where, (len(where), -1)).T)
         functions = jnp.reshape(found, (-1, *weights.shape))
         summed = jnp.einsum("op,nop->on", weights, functions) / weights.shape[1] ** 0.5
-        return jnp.reshape(summed + self.bias[:, None], (len(self.bias), *nodes))
+        return jnp.reshape(summed + jnp.expand_dims(self.bias, 1), (len(self.bias), *nodes))
 
     def refuse(self, places: Sequence[Places]) -> None:
         """Raises `DeclarationError` for nodes among which the sensors are not."""

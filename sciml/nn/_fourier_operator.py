@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from sciml.dsl import DeclarationError
 
-from ._places import Places, features
+from ._places import Places, equidistant, features
 
 _PROJECTION = 4  # the hidden width of the projection, in widths
 _START = 0.5  # of the spread of a convolution at the start, beside that of W
@@ -209,14 +209,6 @@ class FourierOperator(eqx.Module):
         whole = [n if round_ else round((n - 1) * (1 + self.padding))
                  for n, round_ in zip(nodes, self.periodic, strict=True)]  # fmt: skip
         return [max(m - n, 0) for m, n in zip(whole, nodes, strict=True)]
-
-
-def equidistant(
-    nodes: Sequence[int], periodic: Sequence[bool], dtype: jnp.dtype
-) -> list[Float[Array, " _"]]:
-    """The shares of equidistant nodes."""
-    pairs = zip(nodes, periodic, strict=True)
-    return [jnp.linspace(0, 1, n, endpoint=not round_, dtype=dtype) for n, round_ in pairs]
 
 
 def pointwise(

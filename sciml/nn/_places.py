@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +47,14 @@ class Places:
         """The numbers of the nodes that lie at given shares; None where not all of them are."""
         gaps = np.abs(self.shares - wanted[:, None])
         return np.argmin(gaps, axis=1) if np.max(np.min(gaps, axis=1)) < _EQUAL else None
+
+
+def equidistant(
+    nodes: Sequence[int], periodic: Sequence[bool], dtype: Any
+) -> list[Float[Array, " _"]]:
+    """The shares of equidistant nodes."""
+    pairs = zip(nodes, periodic, strict=True)
+    return [jnp.linspace(0, 1, n, endpoint=not round_, dtype=dtype) for n, round_ in pairs]
 
 
 def features(
