@@ -8,7 +8,6 @@ from ._deep_operator import DeepONet as DeepONet, DeepOperator as DeepOperator
 from ._flow import ContinuousFlow as ContinuousFlow, continuous_flow as continuous_flow
 from ._fourier_operator import (
     FNO as FNO,
-    FourierLayer as FourierLayer,
     FourierOperator as FourierOperator,
     spectral_convolution as spectral_convolution,
 )

@@ -231,7 +231,15 @@ def spectral_convolution(
     which does not depend on the number of nodes n, where v has no frequencies above n / 2.
 
     Arguments: `values` at the nodes; `weight`, real and imaginary part of R, of the frequencies 0
-    to m - 1 along the last coordinate, and 0 to m - 1 and then 1 - m to -1 along others.
+    to m - 1 along the last coordinate, and 0 to m - 1 and then 1 - m to -1 along others; there are
+    2 m - 1 nodes or more along each. Returns the values of the convolution at the nodes.
+
+    >>> import jax.numpy as jnp, sciml as sm
+    >>> wave = jnp.sin(2 * jnp.pi * jnp.arange(8) / 8)[None]
+    >>> mean_alone = jnp.zeros((2, 1, 1, 2)).at[0, 0, 0, 0].set(1.0)
+    >>> bool(jnp.allclose(sm.nn.spectral_convolution(wave + 3, mean_alone), 3))
+    True
+
     Source: Li et al. (2021), equation 4.
     """
     nodes, modes = values.shape[1:], weight.shape[-1]

@@ -19,7 +19,6 @@ from sciml.dsl import (
     DeclarationError,
     Model,
     ModelWarning,
-    System,
     Volumes,
     name_of,
     table_html,
@@ -29,7 +28,7 @@ from sciml.nn import FNO, DeepONet
 from sciml.solvers import Solution, axes, is_traced, refuse_missing
 
 from ._optimise import default_optimiser
-from ._surrogate_data import Distribution, Family, Samples, make_family, refuse_incomplete
+from ._surrogate_data import Family, Samples, make_family, refuse_incomplete
 from ._surrogate_train import Operator, applied, errors_of, make_operator, train_operator
 
 
@@ -97,7 +96,7 @@ class Surrogate:
     errors: SurrogateErrors
     losses: np.ndarray
     unseen: Samples
-    unseen_keys: PRNGKeyArray
+    unseen_keys: Array
     network: FNO | DeepONet
     size: int
     notes: tuple[str, ...]
@@ -228,15 +227,15 @@ _HEADER = ("field", "t", "mean", "median", "largest")
 
 
 def surrogate(
-    system: System,
+    system: Any,
     t: Any,
     *,
     grid: Mapping[Any, Any],
     key: PRNGKeyArray,
-    initial: Mapping[Any, Distribution] | None = None,
+    initial: Mapping[Any, Any] | None = None,
     values: Mapping[Any, Any] | None = None,
     saveat: Any = None,
-    network: FNO | DeepONet | None = None,
+    network: Any = None,
     count: int = 200,
     unseen: int = 50,
     steps: int = 2000,

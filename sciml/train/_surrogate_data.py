@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import diffrax as dfx
@@ -100,7 +100,7 @@ class Family:
         values = {n: _value(d, model, n, next(keys)) for n, d in self.values.items()}
         return model.replace(initial=initial, values=values)
 
-    def solve(self, model: Model, keys: PRNGKeyArray, *, progress: bool = False) -> Samples:
+    def solve(self, model: Model, keys: Array, *, progress: bool = False) -> Samples:
         """A solution for each key, some of them at a time.
 
         Raises `SolveError` where solutions do not come to their end.
@@ -113,17 +113,17 @@ class Family:
             raise SolveError(self._failure(model, keys, bad))
         return samples
 
-    def _solved(self, model: Model, keys: PRNGKeyArray) -> Samples:
-        def one(model: Model, key: PRNGKeyArray) -> Samples:
+    def _solved(self, model: Model, keys: Array) -> Samples:
+        def one(model: Model, key: PRNGKeyArray) -> tuple[Array, ...]:
             own = self.member(model, key)
             sol = solve(own, self.t, saveat=self.times, throw=False, **self.solving)
             outputs = jnp.stack([sol[u] for u in self.system.fields])
             good = (sol.result == dfx.RESULTS.successful) & jnp.all(jnp.isfinite(outputs))
-            return Samples(*self.given(own), outputs, good)
+            return *self.given(own), outputs, good
 
-        return eqx.filter_jit(eqx.filter_vmap(one, in_axes=(None, 0)))(model, keys)
+        return Samples(*eqx.filter_jit(eqx.filter_vmap(one, in_axes=(None, 0)))(model, keys))
 
-    def _failure(self, model: Model, keys: PRNGKeyArray, bad: list[int]) -> str:
+    def _failure(self, model: Model, keys: Array, bad: list[int]) -> str:
         """Which solves failed, and why the first of them did."""
         shown = ", ".join(map(str, bad[:8])) + (", ..." if len(bad) > 8 else "")
         head = f"{len(bad)} of {len(keys)} solutions of the system are not finite or not whole"
@@ -195,12 +195,16 @@ def make_family(
 
 def refuse_incomplete(family: Family, model: Model) -> None:
     """Raises `DeclarationError` or `ModelError` for a model that its draws do not complete."""
+    declared = {name_of(u) for u in family.system.unknowns}
     for state in model.states:
-        if state.name not in model.fields:
-            raise DeclarationError(
-                f"surrogate: {state.name} is solved for beside the fields, at an end with a "
-                "nonlinear condition; surrogates are of fields alone"
-            )
+        if state.name in model.fields:
+            continue
+        if state.name in declared:
+            raise DeclarationError(_no_field(state.name, family.system))
+        raise DeclarationError(
+            f"surrogate: {state.name} is solved for beside the fields, at an end with a nonlinear "
+            "condition; surrogates are of fields alone"
+        )
     for name in family.initial:
         if name not in model.fields:
             known = ", ".join(model.fields)
@@ -218,14 +222,14 @@ def _refuse_others(system: System) -> None:
         )
     if system.survey.noises or system.survey.controls:
         raise DeclarationError("surrogate: of systems without noise and controls")
-    others = [name_of(u) for u in system.survey.states if u not in system.fields]
-    others += [name_of(u) for u in system.fields if len(u.args) != len(system.coordinates) + 1]
+    others = [name_of(u) for u in system.fields if len(u.args) != len(system.coordinates) + 1]
     if others:
-        whole = ", ".join(map(str, system.coordinates))
-        raise DeclarationError(
-            f"surrogate: {others[0]} is no field over all coordinates, {whole}, and only such can "
-            "be learned"
-        )
+        raise DeclarationError(_no_field(others[0], system))
+
+
+def _no_field(name: str, system: System) -> str:
+    whole = ", ".join(map(str, system.coordinates))
+    return f"surrogate: {name} is no field over all coordinates, {whole}, and only such are learned"
 
 
 def _rates(fields: Mapping[str, Any]) -> set[str]:
@@ -289,6 +293,3 @@ def _value(distribution: Any, model: Model, name: str, key: PRNGKeyArray) -> Arr
             f"values: the function for {name} gives shape {value.shape}, and {name} has {shape}"
         )
     return jnp.broadcast_to(value.astype(dtype), shape)
-
-
-Distribution = RandomField | Callable | tuple[float, float]

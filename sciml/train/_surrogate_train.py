@@ -185,7 +185,7 @@ def _advance(
     carry: Carry,
     samples: Samples,
     shares: Sequence[Array],
-    rows: Int[np.ndarray, " row"],
+    rows: Int[Array, " row"],
 ) -> tuple[Carry, Array]:
     """One step over some of the members."""
     some = samples.rows(rows)
