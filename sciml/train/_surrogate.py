@@ -28,7 +28,7 @@ from sciml.nn import FNO, DeepONet
 from sciml.solvers import Solution, axes, is_traced, refuse_missing
 
 from ._optimise import default_optimiser
-from ._surrogate_data import Family, Samples, make_family, refuse_incomplete
+from ._surrogate_data import Family, Samples, label_of, make_family, refuse_incomplete
 from ._surrogate_train import Operator, applied, errors_of, make_operator, train_operator
 
 
@@ -117,11 +117,10 @@ class Surrogate:
         Raises `DeclarationError` for what was not varied, and for a grid on which the network
         cannot work; warns of values outside of the range that was learned.
         """
-        for option, given, known in (
-            ("initial", initial, self.family.initial),
-            ("values", values, self.family.values),
-        ):
-            self._refuse(option, given or {}, known)
+        initial = {label_of(key): value for key, value in (initial or {}).items()}
+        values = {name_of(key): value for key, value in (values or {}).items()}
+        self._refuse("initial", initial, self.family.initial)
+        self._refuse("values", values, self.family.values)
         model = self.family.model(self.grid if grid is None else grid)
         model = model.replace(initial=initial, values=values)
         refuse_missing(model)
@@ -170,9 +169,8 @@ class Surrogate:
         ax.spines[["top", "right"]].set_visible(False)
         return ax
 
-    def _refuse(self, option: str, given: Mapping[Any, Any], known: Mapping[str, Any]) -> None:
-        for key, value in given.items():
-            name = name_of(key)
+    def _refuse(self, option: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+        for name, value in given.items():
             if name not in known:
                 varied = ", ".join(known) or "none"
                 raise DeclarationError(
@@ -186,7 +184,7 @@ class Surrogate:
                         f"{name} = {value} is outside of ({low:g}, {high:g}), which the surrogate "
                         "was trained on: there it may be far off",
                         ModelWarning,
-                        stacklevel=4,
+                        stacklevel=3,
                     )
 
     def _solution(self, model: Model, found: Array) -> Solution:

@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import sympy
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from tqdm import tqdm
 
@@ -19,8 +20,10 @@ from sciml.dsl import (
     Model,
     SolveError,
     System,
+    Unknown,
     compile,
     name_of,
+    unknown,
 )
 from sciml.nn import Places
 from sciml.solvers import refuse_missing, solve
@@ -162,9 +165,9 @@ def make_family(
     fields = {name_of(u): u for u in system.fields}
     found = {}
     for key, distribution in (initial or {}).items():
-        name = name_of(key)
+        name = label_of(key)
         inner = name if isinstance(key, str) else name_of(getattr(key, "expr", key))
-        if inner not in fields and name not in _rates(fields):
+        if inner not in fields and name not in {f"D({u})" for u in fields}:
             raise DeclarationError(
                 f"initial: {name} is no field of this system; it has {', '.join(fields)}"
             )
@@ -191,6 +194,14 @@ def make_family(
     if np.any(np.diff(times) <= 0):
         raise DeclarationError("saveat: the times must increase")
     return Family(system, found, drawn, (t0, t1), times, compiling, solving)
+
+
+def label_of(key: Any) -> str:
+    """The name of a state, a field or its rate, by symbol or name: ``D(u)`` of ``D(u, t)``."""
+    if isinstance(key, sympy.Derivative) and isinstance(key.expr, Unknown):
+        plain = unknown(name_of(key.expr))
+        return name_of(sympy.Derivative(plain, *key.variable_count))
+    return name_of(key)
 
 
 def refuse_incomplete(family: Family, model: Model) -> None:
@@ -230,10 +241,6 @@ def _refuse_others(system: System) -> None:
 def _no_field(name: str, system: System) -> str:
     whole = ", ".join(map(str, system.coordinates))
     return f"surrogate: {name} is no field over all coordinates, {whole}, and only such are learned"
-
-
-def _rates(fields: Mapping[str, Any]) -> set[str]:
-    return {f"D({name})" for name in fields}
 
 
 def _distribution(system: System, parameter: Any, given: Any) -> Any:
