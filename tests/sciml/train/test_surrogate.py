@@ -79,6 +79,12 @@ def test_the_answer_is_a_solution_of_the_model_on_the_grid(learned):
     assert list(sol.to_xarray().coords) == ["t", "x"]
 
 
+def test_an_error_is_relative_but_of_what_is_almost_nothing_to_the_usual_size(learned):
+    error, usual = learned.operator.error, learned.operator.usual[:, :, None] * jnp.ones((1, 1, 24))
+    np.testing.assert_allclose(error(3 * usual, 2 * usual), 0.5, rtol=1e-12)
+    np.testing.assert_allclose(error(1e-3 * usual, 0 * usual), 1.0, rtol=1e-12)
+
+
 def test_derivatives_go_through_a_surrogate(learned):
     def total(rate):
         return jnp.sum(learned(initial={u: cos(x)}, values={k: rate})[u] ** 2)
