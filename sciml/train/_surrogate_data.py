@@ -109,22 +109,21 @@ class Family:
         Raises `SolveError` where solutions do not come to their end.
         """
         todo = tqdm(chunks(len(keys)), desc="solves", disable=not progress, unit="chunk")
-        parts = [self._solved(model, keys[rows]) for _, rows in todo]
+        mapped = eqx.filter_jit(eqx.filter_vmap(self._solved, in_axes=(None, 0)))
+        parts = [Samples(*mapped(model, keys[rows])) for _, rows in todo]
         samples = jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[: len(keys)], *parts)
         bad = np.flatnonzero(~np.asarray(samples.good)).tolist()
         if bad:
             raise SolveError(self._failure(model, keys, bad))
         return samples
 
-    def _solved(self, model: Model, keys: Array) -> Samples:
-        def one(model: Model, key: PRNGKeyArray) -> tuple[Array, ...]:
-            own = self.member(model, key)
-            sol = solve(own, self.t, saveat=self.times, throw=False, **self.solving)
-            outputs = jnp.stack([sol[u] for u in self.system.fields])
-            good = (sol.result == dfx.RESULTS.successful) & jnp.all(jnp.isfinite(outputs))
-            return *self.given(own), outputs, good
-
-        return Samples(*eqx.filter_jit(eqx.filter_vmap(one, in_axes=(None, 0)))(model, keys))
+    def _solved(self, model: Model, key: PRNGKeyArray) -> tuple[Array, ...]:
+        """What `Samples` hold, of one member."""
+        own = self.member(model, key)
+        sol = solve(own, self.t, saveat=self.times, throw=False, **self.solving)
+        outputs = jnp.stack([sol[u] for u in self.system.fields])
+        good = (sol.result == dfx.RESULTS.successful) & jnp.all(jnp.isfinite(outputs))
+        return *self.given(own), outputs, good
 
     def _failure(self, model: Model, keys: Array, bad: list[int]) -> str:
         """Which solves failed, and why the first of them did."""
@@ -133,7 +132,7 @@ class Family:
         try:
             own = self.member(model, keys[bad[0]])
             solve(own, self.t, saveat=self.times, **self.solving)
-            reason = "alone, it is solved: with all of them its steps are others"
+            reason = "alone it is solved, as solve then changes to a solver for stiff systems"
         except SolveError as error:
             reason = str(error)
         return (
