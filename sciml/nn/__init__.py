@@ -1,10 +1,16 @@
-"""Neural differential equations, each declared as a system and solved as a module."""
+"""Neural differential equations, each a declared system and a module; operator networks."""
 
 from ._augmented import (
     AugmentedNeuralODE as AugmentedNeuralODE,
     augmented_neural_ode as augmented_neural_ode,
 )
+from ._deep_operator import DeepONet as DeepONet, DeepOperator as DeepOperator
 from ._flow import ContinuousFlow as ContinuousFlow, continuous_flow as continuous_flow
+from ._fourier_operator import (
+    FNO as FNO,
+    FourierOperator as FourierOperator,
+    spectral_convolution as spectral_convolution,
+)
 from ._hamiltonian import Hamiltonian as Hamiltonian, hamiltonian as hamiltonian
 from ._lagrangian import Lagrangian as Lagrangian, lagrangian as lagrangian
 from ._latent_ode import LatentODE as LatentODE, latent_ode as latent_ode
@@ -25,6 +31,7 @@ from ._long_memory import (
 from ._neural_cde import NeuralCDE as NeuralCDE, neural_cde as neural_cde
 from ._neural_ode import NeuralODE as NeuralODE, neural_ode as neural_ode
 from ._neural_sde import NeuralSDE as NeuralSDE, neural_sde as neural_sde
+from ._places import Places as Places
 from ._readout import Readout as Readout
 from ._sde_gan import SDEGAN as SDEGAN
 from ._sde_gan_halves import (

@@ -8,6 +8,7 @@ from ._modes import (
     Regression as Regression,
     Variational as Variational,
 )
+from ._random_field import RandomField as RandomField
 from ._result import Estimate as Estimate, Fit as Fit
 from ._series_fit import SeriesFit as SeriesFit
 from ._signature_fit import (
@@ -19,4 +20,9 @@ from ._strategies import (
     GrowingHorizon as GrowingHorizon,
     MultipleShooting as MultipleShooting,
     TeacherForcing as TeacherForcing,
+)
+from ._surrogate import (
+    Surrogate as Surrogate,
+    SurrogateErrors as SurrogateErrors,
+    surrogate as surrogate,
 )

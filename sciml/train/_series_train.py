@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -84,7 +85,9 @@ def series_loss(
     return 0.5 * jnp.sum(gaps**2) / jnp.maximum(jnp.sum(known), 1).astype(gaps.dtype)
 
 
-class _Carry(eqx.Module):
+class Carry(eqx.Module):
+    """Where a training over batches stands."""
+
     point: PyTree
     state: PyTree  # of the optimiser
     shrink: Float[Array, ""]  # of the updates: halved when a step fails
@@ -124,9 +127,7 @@ def train_batches(
     order, *keys = jax.random.split(key, 3)
     size = min(learning.mode.batch, len(batch))
     rows = shuffled(len(batch), size, steps, order)
-    with jax.numpy_dtype_promotion("standard"):
-        state = optimiser.init(point)
-    carry = _Carry(point, state, jnp.ones((), batch.times.dtype))
+    carry = began(optimiser, point, batch.times.dtype)
     losses, watched, validation, notes = [], [], [], []
     best, every = (np.inf, 0, point), max(1, steps // _LOOKS)
     bar = tqdm(total=steps, desc="fit", disable=not progress, unit="step")
@@ -156,17 +157,11 @@ def train_batches(
         if last:
             break
     bar.close()
-    found = np.array([float(loss) for loss in losses])
-    if steps and not np.any(np.isfinite(found)):
-        raise FitError(
-            "no step had a finite loss: look at the outputs of the module for one series, and try "
-            "a smaller learning_rate"
-        )
-    if failures := int(np.sum(~np.isfinite(found))):
-        notes.append(
-            f"diverged: {failures} steps had no finite loss and were not taken; a smaller "
-            "learning_rate may do better"
-        )
+    found, diverged = finite_losses(
+        losses,
+        "look at the outputs of the module for one series, and try a smaller learning_rate",
+    )
+    notes.extend(diverged)
     kept = best[2] if np.isfinite(best[0]) else carry.point
     return Course(kept, found, np.array(watched, int), np.array(validation), tuple(notes))
 
@@ -197,18 +192,25 @@ def _each_loss(learning: Learning, point: PyTree, batch: Batch, key: Array) -> A
 def _advance(
     learning: Learning,
     optimiser: optax.GradientTransformation,
-    carry: _Carry,
+    carry: Carry,
     batch: Batch,
     rows: Int[Array, " row"],
     key: Array,
     weight: Array,
     step: Array,
-) -> tuple[_Carry, Array]:
+) -> tuple[Carry, Array]:
     """One step over some of the series."""
-    update = optax.with_extra_args_support(optimiser).update
     loss, slope = jax.value_and_grad(learning.mean)(
         carry.point, batch.rows(rows), key, weight, step
     )
+    return careful_step(optimiser, carry, loss, slope)
+
+
+def careful_step(
+    optimiser: optax.GradientTransformation, carry: Carry, loss: Array, slope: PyTree
+) -> tuple[Carry, Array]:
+    """A step along a slope, not taken where something is not finite, and the loss or NaN."""
+    update = optax.with_extra_args_support(optimiser).update
     good = jnp.isfinite(loss) & all_finite(slope)
     slope = where_tree(good, slope, jax.tree.map(jnp.zeros_like, slope))
     with jax.numpy_dtype_promotion("standard"):  # optax mixes integer counts and floats
@@ -218,7 +220,31 @@ def _advance(
     moved, state = in_types_of((carry.point, carry.state), (moved, state))
     shrink = jnp.where(good, carry.shrink, 0.5 * carry.shrink)
     point, state = where_tree(good, (moved, state), (carry.point, carry.state))
-    return _Carry(point, state, shrink), jnp.where(good, loss, jnp.nan)
+    return Carry(point, state, shrink), jnp.where(good, loss, jnp.nan)
+
+
+def began(optimiser: optax.GradientTransformation, point: PyTree, dtype: Any) -> Carry:
+    """The start of a training."""
+    with jax.numpy_dtype_promotion("standard"):
+        state = optimiser.init(point)
+    return Carry(point, state, jnp.ones((), dtype))
+
+
+def finite_losses(losses: Sequence[Array], cure: str) -> tuple[np.ndarray, list[str]]:
+    """The losses of all steps, and a note where some are not finite.
+
+    Raises `FitError`, with the cure, where none is.
+    """
+    found = np.array([float(loss) for loss in losses])
+    if found.size and not np.any(np.isfinite(found)):
+        raise FitError(f"no step had a finite loss: {cure}")
+    failures = int(np.sum(~np.isfinite(found)))
+    if not failures:
+        return found, []
+    return found, [
+        f"diverged: {failures} steps had no finite loss and were not taken; a smaller "
+        "learning_rate may do better"
+    ]
 
 
 def sync_due(step: int, steps: int) -> bool:
