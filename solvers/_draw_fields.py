@@ -154,6 +154,7 @@ def _range(values: np.ndarray) -> tuple[float, float, str]:
 def _coordinates(solution: Any, expression: Any, counts: tuple[int, ...]) -> tuple:
     if np.ndim(solution.ts) != 1:
         raise DeclarationError("a batch of solutions is drawn one by one")
+    solution.model.expression(expression)  # real, or refused
     own = solution.model.coordinates_of(expression)
     if len(own) not in counts:
         raise DeclarationError(

@@ -150,23 +150,32 @@ class Solution(eqx.Module):
         return xr.Dataset(variables, coords=coords)
 
     def _series(self) -> dict[str, np.ndarray]:
-        names = [s.name for s in self.model.states]
-        names += [str(symbol) for symbol in self.model.program.observed]
-        return {name: np.asarray(self[name]) for name in names}
+        return {name: np.asarray(self[name]) for name in self.model.names}
 
     def plot(self, *expressions: Any, ax: Any = None) -> Any:
         """Draws expressions over time (every unknown, if none is named); returns the axes.
 
         A field over one coordinate is drawn as a map of space and time, one over two as frames; for
-        more than one field, the axes come as an array.
+        more than one field, the axes come as an array. Of what is complex, both parts are drawn.
         """
         from ._draw import draw_solution
         from ._draw_fields import draw_fields
 
-        wanted = expressions or tuple(self.model.fields.values())
+        expressions = self._real_ones(expressions)
+        wanted = expressions or self._real_ones(tuple(self.model.fields.values()))
         if any(self.model.coordinates_of(e) for e in wanted):
             return draw_fields(self, wanted, ax)
         return draw_solution(self, expressions, ax)
+
+    def _real_ones(self, expressions: tuple) -> tuple:
+        """The same, with both parts of what is complex."""
+        found: list[Any] = []
+        for e in expressions:
+            symbol = self.model.symbols.get(e, e) if isinstance(e, str) else e
+            symbol = self.model.fields.get(e, symbol) if isinstance(e, str) else symbol
+            whole = isinstance(symbol, str) or self.model.parts(e)[1] == 0
+            found += [e] if whole else [sympy.re(symbol), sympy.im(symbol)]
+        return tuple(found)
 
     def slices(self, expression: Any, times: Any = None, *, ax: Any = None) -> Any:
         """Draws a field over its one coordinate, a curve for each of several times."""
@@ -253,7 +262,15 @@ def values_of(model: Model, wanted: Any, ts: Array, ys: Array) -> Array:
     if _batch_axes(model):
         member = lambda m, t, y: values_of(m, wanted, t, y)  # noqa: E731
         return eqx.filter_vmap(member)(model, ts, ys)
-    expression = model.expression(wanted)
+    real, imaginary = model.parts(wanted)
+    values = _real_values(model, real, ts, ys)
+    if imaginary == 0:
+        return values
+    both = jnp.broadcast_arrays(values, _real_values(model, imaginary, ts, ys))
+    return jax.lax.complex(*both)
+
+
+def _real_values(model: Model, expression: Any, ts: Array, ys: Array) -> Array:
     if expression == sympy.Symbol("t"):
         return ts
     for piece in model.states:
