@@ -72,6 +72,7 @@ def solve(
     controls: Mapping[Any, Any] | None = None,
     regularise: Any = None,
     noise: str = "refinable",
+    progress: bool = False,
     grid: Mapping[Any, Any] | None = None,
     order: int = 4,
     scheme: str | Volumes | Mapping[Any, Any] | None = None,
@@ -102,6 +103,7 @@ def solve(
         is then in ``sol.stats["cost"]``, to be added to a loss.
       noise: "refinable", where a key is one path whatever the steps are; or "stepwise", drawn step
         by step, where another `dt0` is another path: several times faster, for constant steps.
+      progress: whether a bar shows how far the solve is.
       grid, order, scheme: of a system of fields, how it is put on a grid; as for `compile`.
 
     Returns a `Solution`, indexed by any expression of the declared symbols.
@@ -127,7 +129,7 @@ def solve(
         timed = {
             "saveat": saveat, "solver": solver, "stepsize_controller": stepsize_controller,
             "dt0": dt0, "adjoint": adjoint, "key": key, "controls": controls,
-            "regularise": regularise,
+            "regularise": regularise, "progress": progress or None,
         }  # fmt: skip
         _refuse_timed(model, [name for name, given in timed.items() if given is not None])
         return steady(model, initial=initial, values=values, throw=throw)
@@ -164,7 +166,7 @@ def solve(
     def run(solver: Any) -> dfx.Solution:
         return integrate(
             model, t0, t1, dt0, whole, dense, solver, controller, adjoint, max_steps, driver,
-            regularise=unweighted(regularise), key=key, y0=y0,
+            regularise=unweighted(regularise), key=key, y0=y0, progress=progress,
         )  # fmt: skip
 
     raw, method = run(solver), method_of(given, solver, model)
@@ -275,6 +277,7 @@ def integrate(
     regularise: Any = None,
     key: Any = None,
     y0: Array | None = None,
+    progress: bool = False,
 ) -> dfx.Solution:
     """One call of Diffrax, jitted; never raises: the result says how it went."""
     if driver is None:
@@ -305,6 +308,7 @@ def integrate(
         adjoint=adjoint,
         max_steps=max_steps,
         throw=False,
+        progress=progress,
     )
     if not chosen or "num_evaluations" not in raw.stats:
         return raw

@@ -74,9 +74,7 @@ def steady(
     y, root = _solved(model, structure, max_steps)
     if throw:
         y = _checked(model, y, root)
-    code = dfx.RESULTS.where(
-        root.good, dfx.RESULTS.successful, dfx.RESULTS.nonlinear_divergence
-    )
+    code = dfx.RESULTS.where(root.good, dfx.RESULTS.successful, dfx.RESULTS.nonlinear_divergence)
     method = f"Newton's method, {structure.describe()}"
     stats = {"num_steps": root.count}
     return Solution(model, jnp.zeros((), model.dtype), y, None, stats, code, method)
@@ -182,9 +180,8 @@ def _failure(model: Model, y: np.ndarray, root: Root) -> str:
             f"the equations do not determine {name}: their Jacobian is singular {count}\n"
             "  perhaps: all conditions are of slopes or periodic, so that a constant can be added "
             "to the solution; or it is a fold, beyond which there is no solution\n"
-            f"  cure: fix {name} by one value, or by an integral condition and an unknown number "
-            f"for it, Eq(sm.integral({name}, ...), 0); or give another guess, "
-            f"initial={{{name}: ...}}"
+            f"  cure: give the value of {name} at an end in the place of a slope, or add its "
+            f"integral, sm.integral({name}, ...), to its equation: its mean is then fixed"
         )
     name = _piece(model, np.abs(np.nan_to_num(np.asarray(root.step), nan=np.inf)))
     return (

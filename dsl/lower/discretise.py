@@ -270,7 +270,9 @@ def _arrays(fields: Fields, owners: Sequence[Any], special: Special) -> System:
         guess = start.get(symbol, 0.0)
         if isinstance(guess, sympy.Expr) and not guess.is_number:
             guess = fields.sampled(guess, spans)
-        initial[z] = guess if isinstance(guess, sympy.Expr) or np.ndim(guess) == 0 else 0.0
+        shape = tuple(x.size for x in spans.values())
+        known = isinstance(guess, sympy.Expr) or np.shape(guess) in ((), shape)
+        initial[z] = guess if known else 0.0
     observed = {k: fields.expression(system.observed[k]) for k in names}
     observed |= fields.definitions
     return System(
