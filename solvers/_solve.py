@@ -42,6 +42,7 @@ from ._results import diagnose, is_traced, refuse_missing
 from ._reversible_adjoint import ReversibleAdjoint
 from ._solution import Solution
 from ._steady import compiled, steady
+from ._step_limit import check_step
 from .regularise._cost import unweighted
 from .regularise._count import RULE
 from .regularise._refuse import cost_key
@@ -153,6 +154,8 @@ def solve(
     refuse_backsolve(adjoint, solver)
     solver = with_loops_for(solver, adjoint)
     dt0 = first_step(dt0, controller, model.dtype)
+    if dt0 is not None:
+        check_step(model, solver, controller, dt0, (t0, t1))
     stepwise = is_stepwise(noise, controller, adjoint)
     driver = None
     if noisy:

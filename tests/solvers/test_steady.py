@@ -121,7 +121,7 @@ def test_slopes_alone_do_not_determine_a_solution():
 
 def test_gradients_by_parameters_and_coefficient_fields():
     model = sm.compile(BRATU, grid={x: 33})
-    top = lambda value: sm.solve(model, values={k: value})[v][16]  # noqa: E731
+    top = lambda value: sm.solve(model, values={k: value})[v][16]
     step = 1e-5
     slope = (top(1 + step) - top(1 - step)) / (2 * step)
     np.testing.assert_allclose(jax.grad(top)(1.0), slope, rtol=1e-7)
@@ -131,7 +131,7 @@ def test_gradients_by_parameters_and_coefficient_fields():
     table = sm.parameter("table", np.linspace(1, 2, 33))
     layered = sm.System(sm.Eq(D(table * D(v, x), x), -1), boundary=HELD, **UNIT)
     model = sm.compile(layered, grid={x: 33})
-    heat = lambda value: jnp.sum(sm.solve(model, values={table: value})[v] ** 2)  # noqa: E731
+    heat = lambda value: jnp.sum(sm.solve(model, values={table: value})[v] ** 2)
     start, moved = jnp.linspace(1, 2, 33), jnp.zeros(33).at[7].set(step)
     slope = (heat(start + moved) - heat(start - moved)) / (2 * step)
     np.testing.assert_allclose(jax.grad(heat)(start)[7], slope, rtol=1e-6)
