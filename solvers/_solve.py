@@ -154,8 +154,7 @@ def solve(
     refuse_backsolve(adjoint, solver)
     solver = with_loops_for(solver, adjoint)
     dt0 = first_step(dt0, controller, model.dtype)
-    if dt0 is not None:
-        check_step(model, solver, controller, dt0, (t0, t1))
+    check_step(model, solver, controller, dt0, (t0, t1))
     stepwise = is_stepwise(noise, controller, adjoint)
     driver = None
     if noisy:

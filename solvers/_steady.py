@@ -74,7 +74,8 @@ def steady(
     y, root = _solved(model, structure, max_steps)
     if throw:
         y = _checked(model, y, root)
-    code = dfx.RESULTS.where(root.good, dfx.RESULTS.successful, dfx.RESULTS.nonlinear_divergence)
+    results: Any = dfx.RESULTS
+    code = results.where(root.good, results.successful, results.nonlinear_divergence)
     method = f"Newton's method, {structure.describe()}"
     stats = {"num_steps": root.count}
     return Solution(model, jnp.zeros((), model.dtype), y, None, stats, code, method)

@@ -49,7 +49,7 @@ class _Term:
     shown: Any
 
 
-def check_step(model: Model, solver: Any, controller: Any, dt0: Any, ends: tuple) -> None:
+def check_step(model: Model, solver: Any, controller: Any, dt0: Any, ends: tuple[Any, Any]) -> None:
     """Looks whether constant steps are short enough for the schemes of a system of fields.
 
     Raises `DeclarationError` for a linear system with constant coefficients, where it is certain
@@ -58,7 +58,7 @@ def check_step(model: Model, solver: Any, controller: Any, dt0: Any, ends: tuple
     over the whole solve, since many methods let some of them grow a little.
     """
     constant = isinstance(controller, dfx.ConstantStepSize)
-    if model.program.fields is None or not constant or is_traced(model, dt0, ends):
+    if dt0 is None or model.program.fields is None or not constant or is_traced(model, dt0, ends):
         return
     explicit = isinstance(solver, dfx.AbstractERK | dfx.Euler)
     terms = _terms(model) if explicit else None
@@ -142,7 +142,8 @@ def _term(rest: Any, part: Any, row: int, place: dict, factor: Any) -> _Term | N
     counts: dict[Any, int] = {}
     inner, flux = part, False
     while isinstance(inner, sympy.Derivative) and inner not in place:
-        for s, n in inner.variable_count:
+        variables: Any = inner.variable_count
+        for s, n in variables:
             counts[s] = counts.get(s, 0) + int(n)
         inner = inner.expr
         if not isinstance(inner, sympy.Derivative | AppliedUndef):
@@ -171,10 +172,11 @@ def _pairs(one: _Term, other: _Term) -> bool:
 
 def _is_certain(model: Model, terms: Sequence[_Term]) -> bool:
     """Whether all coefficients are constants: there is nothing then that could hold waves."""
+    parameters: Any = model.program.declared.parameters
     return not any(
         term.coefficient.atoms(AppliedUndef, Coordinate) or term.coefficient.has(t)
         for term in terms
-    ) and not any(p.shape for p in model.program.declared.parameters)
+    ) and not any(p.shape for p in parameters)
 
 
 # -- eigenvalues -----------------------------------------------------------------------------------
@@ -266,10 +268,10 @@ def _reach(solver: Any, angle: float, slack: float) -> float:
         bad = np.flatnonzero(growth > 1 + slack)
         if not bad.size:
             return high
-        high = sizes[bad[0]]
-        low = sizes[bad[0] - 1] if bad[0] else low
+        high = float(sizes[bad[0]])
+        low = float(sizes[bad[0] - 1]) if bad[0] else low
         sizes = np.linspace(low, high, 101)[1:]
-    return float(low)
+    return low
 
 
 def stability(solver: Any, z: np.ndarray) -> np.ndarray:
@@ -284,4 +286,4 @@ def stability(solver: Any, z: np.ndarray) -> np.ndarray:
     for row in tableau.a_lower:
         before = sum(float(a) * k for a, k in zip(row, stages, strict=True))
         stages.append(z * (1 + before))
-    return 1 + sum(float(b) * k for b, k in zip(tableau.b_sol, stages, strict=True))
+    return 1 + sum((float(b) * k for b, k in zip(tableau.b_sol, stages, strict=True)), 0 * z)

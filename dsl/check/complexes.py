@@ -18,8 +18,11 @@ from .describe import listed, place, shown
 
 def complex_faults(system: System) -> list[Fault]:
     """Faults of complex numbers; none, where all unknowns and numbers are real."""
+    unknowns = complex_unknowns(system)
+    if not unknowns and not system.survey.has_imaginary:
+        return []
     faults = [*_equations(system), *_values(system)]
-    if faults or not complex_unknowns(system):
+    if faults or not unknowns:
         return faults
     try:
         split_complex(system)
