@@ -64,6 +64,7 @@ from ._symbols import (
     D as D,
     Parameter as Parameter,
     Unknown as Unknown,
+    is_complex as is_complex,
     parameter as parameter,
     parameters as parameters,
     t as t,

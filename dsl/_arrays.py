@@ -68,7 +68,11 @@ def _numeric(array: Any) -> sympy.Expr:
             f"numpy made {array.size} expressions of an expression times an array: write the array "
             "as sm.constant(array), and it stays whole"
         )
-    return constant(array) if array.ndim else sympy.sympify(array.item())
+    if not array.ndim:
+        return sympy.sympify(array.item())
+    if array.dtype.kind == "c":
+        return constant(array.real) + sympy.I * constant(array.imag)
+    return constant(array)
 
 
 def _holds_expressions(items: Sequence[Any]) -> bool:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._complex import Complex, split_complex
 from ._errors import DeclarationError
 from ._system import System
 from .check import check
@@ -49,8 +50,9 @@ def compile(
     if key not in compiled:
         check(system)
         with jax.ensure_compile_time_eval():  # what is kept must not belong to a trace around us
-            arrays, fields = _arrays(system, grid, order, scheme)
-            compiled[key] = lower(arrays, simplify(arrays), dtype, fields)
+            real, parts = split_complex(system)
+            arrays, fields = _arrays(real, grid, order, _real_scheme(scheme, parts))
+            compiled[key] = lower(arrays, simplify(arrays), dtype, fields, parts)
     return compiled[key]
 
 
@@ -60,6 +62,13 @@ def _spelled(grid: Mapping[Any, Any] | None) -> Any:
             for s, v in (grid or {}).items()}  # fmt: skip
 
 
+def _real_scheme(scheme: Any, parts: Complex | None) -> Any:
+    """The schemes of derivatives by themselves, those of complex fields by part."""
+    if parts is None or not isinstance(scheme, Mapping):
+        return scheme
+    return {part: kind for e, kind in scheme.items() for part in parts.split(e)}
+
+
 def _arrays(
     system: System, grid: Mapping[Any, Any] | None, order: int, scheme: Any
 ) -> tuple[System, Fields | None]:
@@ -67,7 +76,7 @@ def _arrays(
     if not system.coordinates:
         if grid:
             raise DeclarationError("grid: this system has no coordinates, and needs no grid")
-        return system, None
+        return check(system), None
     if grid is None:
         names = ", ".join(f"{s}: 100" for s in system.coordinates)
         raise DeclarationError(

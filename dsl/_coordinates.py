@@ -10,7 +10,7 @@ import sympy
 
 from ._arrays import as_expression
 from ._errors import DeclarationError
-from ._symbols import ArrayOperators, check_name, t
+from ._symbols import ArrayOperators, check_name, is_complex, t
 
 
 class Coordinate(sympy.Symbol):
@@ -62,10 +62,13 @@ class At(ArrayOperators, sympy.Expr):
     """An expression where a coordinate has a given value."""
 
     is_commutative = True
-    is_real = True
+    is_complex = True
 
     def __new__(cls, expression: sympy.Expr, symbol: Coordinate, place: sympy.Expr) -> At:
         return super().__new__(cls, expression, symbol, place)
+
+    def _eval_is_real(self) -> bool | None:
+        return None if is_complex(self) else True
 
     @property
     def expression(self) -> sympy.Expr:

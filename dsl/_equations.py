@@ -16,14 +16,18 @@ from ._show import latex, text
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Equation:
-    """``lhs = rhs``, with its origin. Made by `Eq`."""
+    """``lhs = rhs``, with its origin. Made by `Eq`.
+
+    `written` is what the user wrote, where this is a part of it.
+    """
 
     lhs: sympy.Expr
     rhs: sympy.Expr
     origin: Origin
+    written: str = ""
 
     def __str__(self) -> str:
-        return f"{text(self.lhs)} = {text(self.rhs)}"
+        return self.written or f"{text(self.lhs)} = {text(self.rhs)}"
 
     def __repr__(self) -> str:
         return f"Eq({text(self.lhs)}, {text(self.rhs)})"
@@ -34,7 +38,10 @@ class Equation:
     def replace(self, *, lhs: Any = None, rhs: Any = None) -> Equation:
         """The same equation with a side rewritten; it keeps its origin."""
         return Equation(
-            self.lhs if lhs is None else lhs, self.rhs if rhs is None else rhs, self.origin
+            self.lhs if lhs is None else lhs,
+            self.rhs if rhs is None else rhs,
+            self.origin,
+            self.written,
         )
 
 

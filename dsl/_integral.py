@@ -9,17 +9,20 @@ import sympy
 from ._arrays import as_expression
 from ._coordinates import Coordinate
 from ._errors import DeclarationError
-from ._symbols import ArrayOperators, D
+from ._symbols import ArrayOperators, D, is_complex
 
 
 class Integral(ArrayOperators, sympy.Expr):
     """The integral of an expression over a coordinate; the whole domain, if no limits are given."""
 
     is_commutative = True
-    is_real = True
+    is_complex = True
 
     def __new__(cls, expression: sympy.Expr, symbol: Coordinate, *limits: sympy.Expr) -> Integral:
         return super().__new__(cls, expression, symbol, *limits)
+
+    def _eval_is_real(self) -> bool | None:
+        return None if is_complex(self) else True
 
     @property
     def expression(self) -> Any:

@@ -15,7 +15,7 @@ import sympy
 from sympy.core.function import AppliedUndef
 
 from ._errors import ShapeError
-from ._symbols import ArrayOperators
+from ._symbols import ArrayOperators, is_complex
 
 Shape = tuple[int, ...]
 
@@ -78,8 +78,11 @@ class ArrayNode(ArrayOperators, sympy.Expr):
     """Base of the whole-array operations; `args` are operands and `Static` settings."""
 
     is_commutative = True
-    is_real = True
+    is_complex = True
     shape: Shape
+
+    def _eval_is_real(self) -> bool | None:
+        return None if is_complex(self) else True
 
     def _eval_derivative(self, symbol: sympy.Expr) -> sympy.Expr:
         if not any(operand.has(symbol) for operand in self.operands):

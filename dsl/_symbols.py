@@ -71,9 +71,13 @@ class _FunctionClass(UndefinedFunction):
     """Metaclass of functions of time, so that they pickle with their metadata."""
 
 
-def make_function(base: type, name: str, **metadata: Any) -> Any:
-    """A function of time of a kind (`Unknown`, say), to be applied to its arguments."""
-    return _FunctionClass(name, bases=(base,), real=True, **metadata)
+def make_function(base: type, name: str, *, numbers: str = "real", **metadata: Any) -> Any:
+    """A function of time of a kind (`Unknown`, say), to be applied to its arguments.
+
+    `numbers` are what its values are: "real" or "complex".
+    """
+    what = {numbers: True, "numbers": numbers}
+    return _FunctionClass(name, bases=(base,), **what, **metadata)
 
 
 def _rebuild_function(base: type, name: str, metadata: dict[str, Any]) -> type:
@@ -92,6 +96,7 @@ class Function(ArrayOperators, AppliedUndef):
     """A function of time that may have a shape; the base of unknowns and of driving paths."""
 
     shape: tuple[int, ...] = ()
+    numbers: str = "real"
     metadata: tuple[str, ...] = ()  # the fields that were declared
 
     def _sympystr(self, printer: Any) -> str:
@@ -111,13 +116,26 @@ class Unknown(Function):
     bounds: tuple[float, float] | None = None
     guess: float | None = None
     description: str = ""
-    metadata = ("shape", "unit", "bounds", "guess", "description")
+    metadata = ("shape", "unit", "bounds", "guess", "description", "numbers")
 
     def at(self, **places: Any) -> sympy.Expr:
         """Its value at a place, for a field: ``u.at(s=0)``."""
         from ._coordinates import at
 
         return at(self, **places)
+
+
+_REAL = (sympy.re, sympy.im, sympy.Abs, sympy.arg)
+
+
+@functools.lru_cache(maxsize=65536)
+def is_complex(e: sympy.Basic) -> bool:
+    """Whether an expression may have values that are not real: by what stands in it."""
+    if isinstance(e, _REAL):
+        return False
+    if isinstance(e, AppliedUndef):
+        return getattr(e, "numbers", "real") == "complex"
+    return e is sympy.I or any(is_complex(a) for a in e.args)
 
 
 class Parameter(ArrayOperators, sympy.Symbol):
@@ -279,12 +297,13 @@ def unknown(
     bounds: tuple[float | None, float | None] | None = None,
     guess: Any = None,
     description: str = "",
+    complex: bool = False,
 ) -> Any:
     """One unknown: a function of time that the equations determine.
 
     Arguments: `name`; `coordinates` it depends on (time alone by default); `shape` of its value
     at one instant; `unit` as text; `bounds` of its initial value and `guess` of it, for `fit`;
-    `description`, shown in tables.
+    `description`, shown in tables; `complex`, whether its values are complex numbers.
 
     >>> import sciml as sm
     >>> sm.unknown("x", unit="m", description="position")
@@ -292,9 +311,15 @@ def unknown(
     """
     check_name(name)
     shape = as_shape(name, shape)
+    if complex and (bounds is not None or guess is not None):
+        raise DeclarationError(
+            f"{name}: complex numbers have no bounds, and their guess is a value at the start, "
+            f"initial={{{name}: ...}}"
+        )
     cls = make_function(
         Unknown,
         name,
+        numbers="complex" if complex else "real",
         shape=shape,
         unit=unit,
         bounds=None if bounds is None else _as_bounds(name, bounds),

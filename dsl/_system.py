@@ -254,7 +254,7 @@ class Survey:
     `other_rates` are derivatives by something else than time, or of something else than an
     unknown. `definitions` gives for each unknown that an explicit equation or `observed` defines
     the place of that equation (None for `observed`). `has_arrays` says whether anything has a
-    shape.
+    shape, and `has_imaginary` whether the imaginary unit stands anywhere.
     """
 
     def __init__(self, system: System) -> None:
@@ -271,6 +271,7 @@ class Survey:
         self.mentions: list[set[Any]] = []
         self.sides: list[tuple[set[Any], set[Any]]] = []
         self.has_arrays = False
+        self.has_imaginary = False
         self.other_rates: dict[sympy.Derivative, Any] = {}
         self._valued = {name_of(k) for k in system.values}
         for equation in system.equations:  # what stands alone on the left comes first, in order
@@ -404,6 +405,8 @@ class Survey:
                 self.networks.setdefault(item, where)
             elif isinstance(item, ConstantArray):
                 self.has_arrays = True
+            elif item is sympy.I:
+                self.has_imaginary = True
 
     def _rate(self, item: sympy.Derivative, where: Any, rates: set, mentions: set) -> None:
         inner = item.expr

@@ -85,6 +85,7 @@ from sciml.solvers import (
     solve as solve,
     solver_cost as solver_cost,
     solver_difficulty as solver_difficulty,
+    steady as steady,
     steer as steer,
     taylor_cost as taylor_cost,
 )

@@ -31,6 +31,7 @@ from ._solve import (
     integrate as integrate,
     solve as solve,
 )
+from ._steady import steady as steady
 from ._symplectic import ImplicitMidpoint as ImplicitMidpoint, StormerVerlet as StormerVerlet
 from .linear import (
     KLU as KLU,

@@ -44,6 +44,28 @@ def draw_fields(solution: Any, expressions: tuple, ax: Any) -> Any:
     return grid if rows > 1 else grid[0]
 
 
+def draw_steady(solution: Any, expressions: tuple, ax: Any) -> Any:
+    """A curve over one coordinate, or a map of two, for each field of a steady state."""
+    model = solution.model
+    own = [_coordinates(solution, e, (1, 2), steady=True) for e in expressions]
+    if not own:
+        raise DeclarationError("there is nothing to draw: numbers that do not vary, sol[x]")
+    if len(own) > 1 and ax is not None:
+        raise DeclarationError("several fields need axes of their own: leave ax away")
+    grid = [axes(ax)] if len(own) == 1 else list(_figure(len(own), 1)[1][:, 0])
+    for place, e, coordinates in zip(grid, expressions, own, strict=True):
+        values, nodes = np.asarray(solution[e]), [model.grid[s.name] for s in coordinates]
+        if len(coordinates) == 2:
+            drawn = _image(place, coordinates, nodes, values, values)
+            place.figure.colorbar(drawn, ax=place, label=_label(e))
+            continue
+        place.plot(nodes[0], values)
+        place.set_xlabel(_label(coordinates[0]))
+        place.set_ylabel(_label(e))
+        place.spines[["top", "right"]].set_visible(False)
+    return grid[0] if len(own) == 1 else np.array(grid)
+
+
 def draw_slices(solution: Any, expression: Any, times: Any, ax: Any) -> Any:
     """Curves over the one coordinate, from early (light) to late (dark)."""
     (s,) = _coordinates(solution, expression, (1,))
@@ -151,9 +173,14 @@ def _range(values: np.ndarray) -> tuple[float, float, str]:
     return low, high, _FORWARD
 
 
-def _coordinates(solution: Any, expression: Any, counts: tuple[int, ...]) -> tuple:
-    if np.ndim(solution.ts) != 1:
+def _coordinates(
+    solution: Any, expression: Any, counts: tuple[int, ...], *, steady: bool = False
+) -> tuple:
+    if solution.is_steady and not steady:
+        raise DeclarationError("a steady state has no times: draw it by sol.plot(u)")
+    if np.ndim(solution.ts) != (0 if steady else 1):
         raise DeclarationError("a batch of solutions is drawn one by one")
+    solution.model.expression(expression)  # real, or refused
     own = solution.model.coordinates_of(expression)
     if len(own) not in counts:
         raise DeclarationError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import diffrax as dfx
@@ -17,12 +17,16 @@ from jaxtyping import Array, Bool, Float
 
 from sciml.dsl import DeclarationError, Equation, Model, SolveError
 from sciml.dsl.codegen.mass import MassMatrix
+from sciml.dsl.codegen.pattern import Pattern
 
+from ._newton import find_root, root_structure
 from ._results import is_traced
+from .linear import AbstractStructure
 
 _STEPS = 100  # of Newton's method
 _SHORTEST = 2.0**-20  # of a Newton step that is tried
 _MOST = 6  # so many unknowns are named
+_LARGE = 256  # algebraic unknowns, from which on the linear algebra is sparse
 _SINGULAR = 1e-7  # smallest singular value by largest, sizes made equal
 
 
@@ -109,6 +113,16 @@ def _solved(model: Model, t0: Array, y0: Array) -> tuple[Float[Array, " state"],
         return program.rhs(time, moved(mass, fixed, places, z), constants, networks)[places]
 
     given = (t0, y0, model.mass, model.constants())
+    if len(places) > _LARGE and not isinstance(given[2], MassMatrix):
+        z, root = find_root(
+            lambda z: residual(z, given),
+            jax.lax.stop_gradient(y0[places]),
+            _algebraic_structure(model, places),
+            tuple(_pieces(model)),
+            tolerance=float(jnp.finfo(y0.dtype).eps) ** 0.6,
+            max_steps=_STEPS,
+        )
+        return moved(given[2], y0, places, z), root.good
     held = jax.lax.stop_gradient((*given[:3], eqx.filter(given[3], eqx.is_array)))
     held = (*held[:3], eqx.combine(held[3], given[3]))
     z, good = newton(lambda z: residual(z, held), held[1][places])
@@ -119,6 +133,21 @@ def _solved(model: Model, t0: Array, y0: Array) -> tuple[Float[Array, " state"],
     ).value
     good &= jnp.all(jnp.isfinite(last))
     return moved(given[2], y0, places, jnp.where(good, last, z)), good
+
+
+def _algebraic_structure(model: Model, places: np.ndarray) -> AbstractStructure:
+    """The structure of the derivatives of the algebraic equations by their unknowns."""
+    matrix = model.jacobian_pattern.to_scipy()[places][:, places]
+    return root_structure(Pattern.of(matrix))
+
+
+def _pieces(model: Model) -> Iterator[slice]:
+    """Where each algebraic unknown lies among the others."""
+    offset = 0
+    for s in model.states:
+        if s.name in model.program.residuals:
+            yield slice(offset, offset + s.size)
+            offset += s.size
 
 
 def moved(mass: Any, y: Array, places: np.ndarray, z: Array) -> Array:

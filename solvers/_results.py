@@ -23,6 +23,7 @@ def refuse_missing(model: Model) -> None:
     given = model.program.initial_expressions
     start = model.initial if is_traced(model.initial) else np.asarray(model.initial)
     initial = {s.name: s.name in given or _is_sound(start[s.slice]) for s in model.states}
+    initial |= _complex(model, initial)
     values = {name: _is_sound(value) for name, value in model.parameters.items()}
     if all(initial.values()) and all(values.values()):
         return
@@ -38,6 +39,16 @@ def refuse_missing(model: Model) -> None:
             faults.append(_unsound(f"value of {name}", "values", name))
     if faults:
         raise ModelError(faults, model.system.name)
+
+
+def _complex(model: Model, initial: dict[str, bool]) -> dict[str, bool]:
+    """Whether the initial values of complex unknowns are sound: both of their parts are."""
+    parts = model.program.complex
+    found: dict[str, bool] = {}
+    for s in model.states if parts is not None else ():
+        symbol = model.whole(s.name)
+        found[symbol] = found.get(symbol, True) and initial[s.name]
+    return found
 
 
 def _sound(known: dict[str, bool]) -> set[str]:

@@ -54,14 +54,15 @@ class Instants(eqx.Module):
 class Solution(eqx.Module):
     """What a solve returns; also a pytree, so that `jit`, `vmap` and `grad` go through it.
 
-    Fields: `ts`, saved times; `ys`, states there, in the order of ``model.states``; `model`;
+    Fields: `ts`, saved times (one that means nothing, of a steady state, which has no axis of
+    time); `ys`, states there, in the order of ``model.states``; `model`;
     `stats`, counts of steps; `result`, Diffrax's; `interpolation`, dense output or None; `method`,
     which solver was taken, and why.
     """
 
     model: Model
-    ts: Float[Array, "*batch time"]
-    ys: Float[Array, "*batch time state"]
+    ts: Float[Array, "*time"]
+    ys: Float[Array, "*time state"]
     interpolation: Any
     stats: dict[str, Any]
     result: Any
@@ -76,16 +77,27 @@ class Solution(eqx.Module):
         """
         return values_of(self.model, expression, self.ts, self.ys)
 
-    def __call__(self, t: Any, **places: Any) -> Instants:
+    @property
+    def is_steady(self) -> bool:
+        """Whether this is a steady state, which has no times."""
+        return self.ts.ndim == _batch_axes(self.model)
+
+    def __call__(self, t: Any = None, **places: Any) -> Instants:
         """The solution at any time (or array of times) of the solved interval.
 
         Of fields also at places, ``sol(t=0.3, s=0.5)[u]``: a number or several for each coordinate.
+        A steady state has places alone, ``sol(s=0.5)[u]``.
         Raises `DeclarationError` without dense output, and beyond the interval or the domain.
         """
         for name in places:
             if name not in self.model.grid:
                 known = ", ".join(self.model.grid) or "none"
                 raise DeclarationError(f"{name} is no coordinate of this solution; it has {known}")
+        if self.is_steady != (t is None):
+            cure = "it has no times, sol[u]" if self.is_steady else "give one, sol(t=0.5)[u]"
+            raise DeclarationError(f"{'a steady state' if self.is_steady else 'a time'}: {cure}")
+        if self.is_steady:
+            return Instants(self.model, self.ts, self.ys, places)
         if self.interpolation is None:
             raise DeclarationError(
                 "this solution has no dense output: solve with saveat=diffrax.SaveAt(dense=True), "
@@ -117,10 +129,13 @@ class Solution(eqx.Module):
                 "a batch of solutions is no table: use sol.to_xarray(), or its to_dataframe()"
             )
         columns = {}
-        for name, values in self._series().items():
+        for name, series in self._series().items():
+            values = series[None] if self.is_steady else series
             for key in np.ndindex(*values.shape[1:]):
                 label = f"{name}[{', '.join(map(str, key))}]" if key else name
                 columns[label] = values[(slice(None), *key)]
+        if self.is_steady:
+            return pd.DataFrame(columns)
         return pd.DataFrame(columns, index=pd.Index(np.asarray(self.ts), name="t"))
 
     def to_xarray(self) -> Any:
@@ -134,9 +149,11 @@ class Solution(eqx.Module):
         axes = _batch_axes(self.model)
         batch = [f"batch_{axis}" for axis in range(axes)]
         ts = np.asarray(self.ts)
+        timed = [] if self.is_steady else ["t"]
         first = ts[(0,) * axes]
         common = bool(np.all(ts == first))
-        along = "t" if common else "step"  # members that were saved at times of their own
+        if not common:  # members that were saved at times of their own
+            timed = ["step"]
         variables = {}
         symbols = self.model.symbols
         for name, values in self._series().items():
@@ -145,28 +162,42 @@ class Solution(eqx.Module):
             symbol = symbols[name]
             about = {k: getattr(symbol, k, None) for k in ("unit", "description")}
             attributes = {("units" if k == "unit" else k): v for k, v in about.items() if v}
-            variables[name] = ([*batch, along, *own], values, attributes)
-        coords = {"t": first if common else ([*batch, along], ts), **self.model.grid}
+            variables[name] = ([*batch, *timed, *own], values, attributes)
+        if self.is_steady:
+            return xr.Dataset(variables, coords=self.model.grid)
+        coords = {"t": first if common else ([*batch, *timed], ts), **self.model.grid}
         return xr.Dataset(variables, coords=coords)
 
     def _series(self) -> dict[str, np.ndarray]:
-        names = [s.name for s in self.model.states]
-        names += [str(symbol) for symbol in self.model.program.observed]
-        return {name: np.asarray(self[name]) for name in names}
+        return {name: np.asarray(self[name]) for name in self.model.names}
 
     def plot(self, *expressions: Any, ax: Any = None) -> Any:
         """Draws expressions over time (every unknown, if none is named); returns the axes.
 
         A field over one coordinate is drawn as a map of space and time, one over two as frames; for
-        more than one field, the axes come as an array.
+        more than one field, the axes come as an array. Of what is complex, both parts are drawn;
+        of a steady state a curve or a map of space.
         """
         from ._draw import draw_solution
-        from ._draw_fields import draw_fields
+        from ._draw_fields import draw_fields, draw_steady
 
-        wanted = expressions or tuple(self.model.fields.values())
+        expressions = self._real_ones(expressions)
+        wanted = expressions or self._real_ones(tuple(self.model.fields.values()))
+        if self.is_steady:
+            return draw_steady(self, wanted, ax)
         if any(self.model.coordinates_of(e) for e in wanted):
             return draw_fields(self, wanted, ax)
         return draw_solution(self, expressions, ax)
+
+    def _real_ones(self, expressions: tuple) -> tuple:
+        """The same, with both parts of what is complex."""
+        found: list[Any] = []
+        for e in expressions:
+            symbol = self.model.symbols.get(e, e) if isinstance(e, str) else e
+            symbol = self.model.fields.get(e, symbol) if isinstance(e, str) else symbol
+            whole = isinstance(symbol, str) or self.model.parts(e)[1] == 0
+            found += [e] if whole else [sympy.re(symbol), sympy.im(symbol)]
+        return tuple(found)
 
     def slices(self, expression: Any, times: Any = None, *, ax: Any = None) -> Any:
         """Draws a field over its one coordinate, a curve for each of several times."""
@@ -192,6 +223,8 @@ class Solution(eqx.Module):
 
     def _head(self) -> str:
         name, ts = self.model.system.name, np.asarray(self.ts)
+        if self.is_steady:
+            return self._steady_head()
         subject = f"Solution of {name}" if name else "Solution"
         batch = "" if ts.ndim == 1 else f"{' x '.join(map(str, ts.shape[:-1]))} solves, "
         span = f", t = {ts.min():g} to {ts.max():g}" if ts.size else ""
@@ -205,6 +238,13 @@ class Solution(eqx.Module):
         good = np.asarray(self.result == dfx.RESULTS.successful)
         return head if good.all() else f"{head}; {np.sum(~good)} failed"
 
+    def _steady_head(self) -> str:
+        name, count = self.model.system.name, int(np.max(self.stats["num_steps"]))
+        head = f"Steady state of {name}" if name else "Steady state"
+        head += f": {count} iteration{'' if count == 1 else 's'}; {self.method}"
+        failed = int(np.sum(np.asarray(self.result != dfx.RESULTS.successful)))
+        return f"{head}; {failed} failed" if failed else head
+
     def _rows(self) -> list[list[str]]:
         rows = []
         for piece in self.model.states:
@@ -213,7 +253,8 @@ class Solution(eqx.Module):
             shape = str(piece.shape) if piece.shape else ""
             numbers = []
             if values.size:
-                ends = (values[0], values[-1]) if values[..., 0].ndim == 1 else ()
+                timed = values[..., 0].ndim == 1 and not self.is_steady
+                ends = (values[0], values[-1]) if timed else ()
                 numbers = [f"{v.item():.5g}" if v.size == 1 else "" for v in ends] or ["", ""]
                 numbers += [f"{values.min():.5g}", f"{values.max():.5g}"]
             rows.append([piece.name, shape, *(numbers or [""] * 4), unit])
@@ -253,7 +294,15 @@ def values_of(model: Model, wanted: Any, ts: Array, ys: Array) -> Array:
     if _batch_axes(model):
         member = lambda m, t, y: values_of(m, wanted, t, y)  # noqa: E731
         return eqx.filter_vmap(member)(model, ts, ys)
-    expression = model.expression(wanted)
+    real, imaginary = model.parts(wanted)
+    values = _real_values(model, real, ts, ys)
+    if imaginary == 0:
+        return values
+    both = jnp.broadcast_arrays(values, _real_values(model, imaginary, ts, ys))
+    return jax.lax.complex(*both)
+
+
+def _real_values(model: Model, expression: Any, ts: Array, ys: Array) -> Array:
     if expression == sympy.Symbol("t"):
         return ts
     for piece in model.states:

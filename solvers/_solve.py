@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from sciml.dsl import DeclarationError, Model, System, Volumes, compile
+from sciml.dsl import DeclarationError, Model, System, Volumes
 
 from ._choose import (
     as_number,
@@ -44,6 +44,8 @@ from ._paths import with_controls
 from ._results import diagnose, is_traced, refuse_missing
 from ._reversible_adjoint import ReversibleAdjoint
 from ._solution import Solution
+from ._steady import compiled, steady
+from ._step_limit import check_step
 from .regularise._cost import unweighted
 from .regularise._count import RULE
 from .regularise._refuse import cost_key
@@ -59,7 +61,7 @@ _TRACED = "the solve failed; run it without jit, vmap and grad to see which unkn
 
 def solve(
     system: System | Model,
-    t: Any,
+    t: Any = None,
     *,
     initial: Mapping[Any, Any] | None = None,
     values: Mapping[Any, Any] | None = None,
@@ -76,6 +78,7 @@ def solve(
     controls: Mapping[Any, Any] | None = None,
     regularise: Any = None,
     noise: str = "refinable",
+    progress: bool = False,
     grid: Mapping[Any, Any] | None = None,
     order: int = 4,
     scheme: str | Volumes | Mapping[Any, Any] | None = None,
@@ -84,7 +87,8 @@ def solve(
 
     Arguments
       system: what to solve; a `System` is compiled first, once.
-      t: (t0, t1), in the model's unit of time; t1 < t0 is refused.
+      t: (t0, t1), in the model's unit of time; t1 < t0 is refused. Without it, a system that has
+        no rates is solved as by `steady`.
       initial, values: initial values and parameters that replace the declared ones, by symbol or
         name; plain numbers or traced arrays.
       saveat: times to save at, or a ``diffrax.SaveAt``; by default 201 times, with dense output
@@ -105,6 +109,7 @@ def solve(
         is then in ``sol.stats["cost"]``, to be added to a loss.
       noise: "refinable", where a key is one path whatever the steps are; or "stepwise", drawn step
         by step, where another `dt0` is another path: several times faster, for constant steps.
+      progress: whether a bar shows how far the solve is.
       grid, order, scheme: of a system of fields, how it is put on a grid; as for `compile`.
 
     Returns a `Solution`, indexed by any expression of the declared symbols.
@@ -119,19 +124,21 @@ def solve(
     >>> round(float(sol[x][-1]), 4)
     0.3679
     """
-    model = system
-    if isinstance(system, System):
-        model = compile(system, grid=grid, order=order, scheme=scheme)
-    elif grid is not None:
-        raise DeclarationError("grid: this model is compiled already; give the grid to sm.compile")
-    if not isinstance(model, Model):
-        raise DeclarationError(f"solve takes a System or a Model, not {type(system).__name__}")
+    model = compiled(system, grid, order, scheme)
     for option, given in (("initial", initial), ("values", values)):
         if not isinstance(given, Mapping | None):
             kind = type(given).__name__
             raise DeclarationError(f"{option} is a mapping from symbols, {{x: 1.0}}, not a {kind}")
     if not (max_steps is None or (isinstance(max_steps, int) and max_steps > 0)):
         raise DeclarationError(f"max_steps is a positive whole number or None, not {max_steps!r}")
+    if t is None:
+        timed = {
+            "saveat": saveat, "solver": solver, "stepsize_controller": stepsize_controller,
+            "dt0": dt0, "adjoint": adjoint, "key": key, "controls": controls,
+            "regularise": regularise, "progress": progress or None,
+        }  # fmt: skip
+        _refuse_timed(model, [name for name, given in timed.items() if given is not None])
+        return steady(model, initial=initial, values=values, throw=throw)
     if initial or values:
         model = model.replace(initial=initial, values=values)
     model = with_controls(model, controls)
@@ -153,6 +160,7 @@ def solve(
     refuse_costs_of_waves(regularise, solver)
     solver = with_loops_for(solver, adjoint)
     dt0 = first_step(dt0, controller, model.dtype)
+    check_step(model, solver, controller, dt0, (t0, t1))
     stepwise = is_stepwise(noise, controller, adjoint)
     driver = None
     if noisy:
@@ -166,7 +174,7 @@ def solve(
     def run(solver: Any) -> dfx.Solution:
         return integrate(
             model, t0, t1, dt0, whole, dense, solver, controller, adjoint, max_steps, driver,
-            regularise=unweighted(regularise), key=key, y0=y0,
+            regularise=unweighted(regularise), key=key, y0=y0, progress=progress,
         )  # fmt: skip
 
     raw, method = run(solver), method_of(given, solver, model)
@@ -177,6 +185,17 @@ def solve(
     implicit = is_ours(solver) or isinstance(solver, dfx.AbstractImplicitSolver)
     ts, ys = _saved(model, raw, whole is what, throw, steps=bool(what.steps), implicit=implicit)
     return Solution(model, ts, ys, raw.interpolation, raw.stats, raw.result, method)
+
+
+def _refuse_timed(model: Model, given: list[str]) -> None:
+    """Raises `DeclarationError` where an interval of time is missing."""
+    if not all(model.program.algebraic) or model.program.couplings:
+        raise DeclarationError(
+            "the system has rates: give the interval, solve(system, t=(0, 1)), or take "
+            "sm.steady(system) for the state in which they are zero"
+        )
+    if given:
+        raise DeclarationError(f"{given[0]} is for a solve over an interval of time, t=(t0, t1)")
 
 
 def _used_up(raw: dfx.Solution) -> bool:
@@ -271,6 +290,7 @@ def integrate(
     regularise: Any = None,
     key: Any = None,
     y0: Array | None = None,
+    progress: bool = False,
 ) -> dfx.Solution:
     """One call of Diffrax, jitted; never raises: the result says how it went."""
     if driver is None:
@@ -309,6 +329,7 @@ def integrate(
             adjoint=adjoint,
             max_steps=max_steps,
             throw=False,
+            progress=progress,
         )
     if waves is not None and dense:
         output = OutputOnNodes(raw.interpolation, waves)

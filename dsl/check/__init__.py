@@ -6,6 +6,7 @@ from .._errors import ModelError
 from .._system import System
 from .balance import balance_faults, empty_fault
 from .complete import check_complete as check_complete
+from .complexes import complex_faults
 from .conditions import condition_faults
 from .drivers import driver_faults
 from .fields import field_faults
@@ -32,6 +33,8 @@ def check(system: System) -> System:
     """
     if not system.equations:
         raise ModelError([empty_fault(system)], system.name)
+    if faults := complex_faults(system):
+        raise ModelError(faults, system.name)
     if system.coordinates:
         if faults := field_faults(system):
             raise ModelError(faults, system.name)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import sympy
 from sympy.core.function import AppliedUndef
 
 from .._errors import Fault
 from .._show import name_of, text
-from .._symbols import t
+from .._symbols import is_complex, t
 from .._system import System
 from .describe import listed, place
 from .match import Match
@@ -76,6 +77,8 @@ def _improper(system: System, key: Any, value: Any, unknown: Any) -> Fault | Non
     if sound(value, shape, bounds):
         return None
     where, what = place(system, ("initial", key)), f"The initial value of {name_of(key)}"
+    if is_complex(unknown) and not is_expression(value):
+        return _complex_fault(what, value, shape, where)
     if not is_expression(value):
         return number_fault(what, value, shape, finite=True, bounds=bounds, where=where)
     symbols = sorted(value.atoms(AppliedUndef), key=name_of)
@@ -100,3 +103,16 @@ def _improper(system: System, key: Any, value: Any, unknown: Any) -> Fault | Non
             cure="put the starting time into it",
         )
     return expression_fault(what, value, shape, where=where)
+
+
+def _complex_fault(what: str, value: Any, shape: tuple, where: dict[str, str]) -> Fault | None:
+    """The first thing that is wrong with a part of a complex number or array."""
+    parts = [value]
+    if isinstance(value, sympy.Basic):
+        parts = [sympy.re(value), sympy.im(value)]
+    elif np.iscomplexobj(value):
+        parts = [np.real(value), np.imag(value)]
+    faults = (
+        number_fault(what, part, shape, finite=True, bounds=None, where=where) for part in parts
+    )
+    return next((fault for fault in faults if fault is not None), None)

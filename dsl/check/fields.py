@@ -16,7 +16,7 @@ from .._errors import Fault, ModelWarning
 from .._matching import maximum_matching
 from .._show import name_of, number, text
 from .._split import slope_by
-from .._symbols import t
+from .._symbols import is_complex, t
 from .._system import System
 from .describe import counted, listed, place
 from .names import name_faults
@@ -138,7 +138,7 @@ def _numbers(system: System, conditions: Conditions) -> Iterator[Fault]:
     for (u, s), order in spatial_orders(system).items():
         if s in conditions.periodic.get(u, ()):
             continue
-        counts = conditions.count(u)
+        counts = _counted_by_half(u, conditions) if is_complex(u) else conditions.count(u)
         given = [counts.get((s, end), 0) for end in (0, 1)]
         name, low, high = name_of(u), *map(number, system.domain[s])
         expected = None
@@ -165,6 +165,19 @@ def _numbers(system: System, conditions: Conditions) -> Iterator[Fault]:
         )
 
 
+def _counted_by_half(u: Any, conditions: Conditions) -> dict[Any, int]:
+    """The conditions of a complex field at each end: two of its parts are one."""
+    counts: dict[Any, int] = {}
+    for end, found in conditions.ends.items():
+        halves = [1 if _is_real(c) else 2 for c, symbol in found if symbol == u]
+        counts |= {end: sum(halves) // 2} if halves else {}
+    return counts
+
+
+def _is_real(condition: Equation) -> bool:
+    return not is_complex(condition.lhs) and not is_complex(condition.rhs)
+
+
 # -- signs -----------------------------------------------------------------------------------------
 
 
@@ -181,6 +194,7 @@ def _signs(system: System) -> Iterator[Fault]:
                     continue
                 top = sympy.Derivative(rate.expr, (s, order))
                 slope = (slope_by(rest, top) / -slope_by(rest, rate)).subs(values)
+                slope = sympy.re(slope) if slope.is_number else slope
                 good = 1 if order % 4 == 2 else -1
                 if slope.is_number and slope.is_real and slope * good < 0:
                     yield Fault(
@@ -221,11 +235,11 @@ def _warn_of_initial(system: System, conditions: Conditions) -> None:
             if not fields <= set(start) or not _is_timed(residual):
                 continue
             left = _started(residual, start).subs(values).subs(t, 0)
-            if left.is_number and left.is_finite and abs(float(left)) > 1e-8:
+            if left.is_number and left.is_finite and abs(complex(left)) > 1e-8:
                 warnings.warn(
                     f"the initial values break the condition {condition}, written at "
-                    f"{condition.origin}, by {float(left):.3g} at t = 0: the solution jumps there, "
-                    "and converges slowly near it",
+                    f"{condition.origin}, by {abs(complex(left)):.3g} at t = 0: the solution "
+                    "jumps there, and converges slowly near it",
                     ModelWarning,
                     stacklevel=2,
                 )

@@ -17,7 +17,7 @@ from .._symbols import Parameter, t
 from .._system import System
 from .describe import entry, kind, listed, nearest, place
 
-_METADATA = ("value", "shape", "unit", "bounds", "guess", "description")
+_METADATA = ("value", "shape", "unit", "bounds", "guess", "description", "numbers")
 
 
 def name_faults(system: System) -> list[Fault]:

@@ -13,10 +13,11 @@ import sympy
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from .._complex import Complex
 from .._errors import DeclarationError
 from .._neural import as_dtype
 from .._show import aligned, name_of, number, table_html, table_text, text
-from .._symbols import t
+from .._symbols import is_complex, t
 from .._system import System
 from .mass import MassMatrix, mass_matrix, mass_pattern
 from .pattern import Pattern, program_pattern
@@ -129,30 +130,77 @@ class Model(eqx.Module):
 
         Raises `DeclarationError` for a symbol that is not in the system.
         """
-        return self._evaluate(t, y, [self.expression(expression)])[0]
+        real, imaginary = self.parts(expression)
+        if imaginary == 0:
+            return self._evaluate(t, y, [real])[0]
+        return jax.lax.complex(*jnp.broadcast_arrays(*self._evaluate(t, y, [real, imaginary])))
 
     def expression(self, wanted: Any) -> Any:
-        """The expression that a name or expression stands for."""
-        if isinstance(wanted, str) and wanted in self.fields:
-            wanted = self.fields[wanted]
-        if self.program.fields is not None and not isinstance(wanted, str):
-            return self.program.fields.expression(sympy.sympify(wanted))
+        """The expression of real numbers that a name or expression stands for.
+
+        Raises `DeclarationError` for what is complex.
+        """
+        real, imaginary = self.parts(wanted)
+        if imaginary != 0:
+            shown = wanted if isinstance(wanted, str) else text(wanted)
+            raise DeclarationError(
+                f"{shown} is complex, and real numbers are wanted here: take sympy.re, sympy.im or "
+                "sympy.Abs of it"
+            )
+        return real
+
+    def parts(self, wanted: Any) -> tuple[Any, Any]:
+        """The real and the imaginary part, 0 of what is real, of what is asked for."""
+        program = self.program
+        wanted = self.fields.get(wanted, wanted) if isinstance(wanted, str) else wanted
         if isinstance(wanted, str):
             symbols = self.symbols
             if wanted not in symbols:
                 known = ", ".join(symbols)
                 raise DeclarationError(f"{wanted!r} is no symbol of this system; it has {known}")
-            return self.program.observed.get(wanted, symbols[wanted])
-        return sympy.sympify(wanted)
+            found = program.observed.get(wanted, symbols[wanted])
+            if program.complex is None or not is_complex(found):
+                return found, sympy.S.Zero
+            wanted = found
+        e = sympy.sympify(wanted)
+        both = (e, sympy.S.Zero) if program.complex is None else program.complex.split(e)
+        if program.fields is not None:
+            return program.fields.expression(both[0]), program.fields.expression(both[1])
+        return both
 
     @property
     def fields(self) -> dict[str, Any]:
         """The fields and their rates among the states, by name; none, of an ordinary system."""
+        found = map(self._whole, self._placed.values())
+        return {name_of(e): e for e in found}
+
+    @property
+    def _placed(self) -> dict[str, Any]:
+        """The real fields, and their rates, that the states hold, by their names."""
         if self.program.fields is None:
             return {}
         back = {placed.state: u for u, placed in self.program.fields.placed.items()}
         symbols = {s.name: s.symbol.xreplace(back) for s in self.program.states}
         return {name: e for name, e in symbols.items() if e.has(*self.program.fields.placed)}
+
+    def _whole(self, symbol: Any) -> Any:
+        """The complex unknown, or rate, that a symbol is a part of; else the symbol."""
+        parts = self.program.complex
+        return symbol if parts is None or isinstance(symbol, str) else parts.whole(symbol)
+
+    def whole(self, name: str) -> str:
+        """The name of the unknown or rate that a piece of the state is, or is a part of."""
+        piece = next(s for s in self.program.states if s.name == name)
+        return name_of(self._whole(self._placed.get(name, piece.symbol)))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the unknowns and rates of the state, and of what is observed."""
+        program = self.program
+        found = [self.whole(s.name) for s in program.states]
+        found += [name_of(self._whole(k)) for k in program.observed]
+        found += [] if program.complex is None else list(program.complex.observed)
+        return list(dict.fromkeys(found))
 
     def coordinates_of(self, wanted: Any) -> tuple[Any, ...]:
         """The coordinates along which an expression varies, as the axes of its array do."""
@@ -166,13 +214,17 @@ class Model(eqx.Module):
     def on_state(self, name: str, values: Any) -> Any:
         """The part of a field's values at all nodes that belongs to the state."""
         assert self.program.fields is not None
-        return self.program.fields.state_values(self.fields[name], values)
+        return self.program.fields.state_values(self._placed[name], values)
 
     def at_places(self, wanted: Any, places: Mapping[str, Any]) -> Any:
         """An expression of fields at several places of each coordinate, as an array of them."""
         if self.program.fields is None:
             raise DeclarationError("this model has no fields, and so no places")
-        return self.program.fields.at_places(sympy.sympify(wanted), places)
+        wanted = sympy.sympify(wanted)
+        self.expression(wanted)  # real, or refused
+        if self.program.complex is not None:
+            wanted, _ = self.program.complex.split(wanted)
+        return self.program.fields.at_places(wanted, places)
 
     @property
     def symbols(self) -> dict[str, sympy.Expr]:
@@ -180,7 +232,11 @@ class Model(eqx.Module):
         program = self.program
         found = [*(s.symbol for s in program.states), *program.system.observed]
         found += [*program.parameters, *program.dependent, sympy.Symbol("t")]
-        return {name_of(s): s for s in found}
+        named = {name_of(s): s for s in found}
+        if program.complex is not None:
+            named |= {name_of(u): u for u in program.complex.pairs}
+            named |= program.complex.observed
+        return named
 
     def _evaluate(self, t: Any, y: Array, expressions: list[Any]) -> tuple:
         function = self.program.observe(expressions)
@@ -216,8 +272,9 @@ class Model(eqx.Module):
                     f"start, initial={{{name}: ...}}"
                 )
         new_values = _updated("parameter", self.parameters, values, dtype)
-        y = self.initial
-        for key, value in (initial or {}).items():
+        y, parts = self.initial, self.program.complex
+        given = initial if parts is None else parts.initial(initial or {})
+        for key, value in (given or {}).items():
             name = name_of(key)
             if name in self.parameters:
                 raise DeclarationError(f"{name} is a parameter: give it in values={{{name}: ...}}")
@@ -229,7 +286,7 @@ class Model(eqx.Module):
                     f"{self.program.initial_expressions[name]}: set its parameters instead"
                 )
             piece = states[name]
-            if name in self.fields:
+            if name in self._placed:
                 value = self.on_state(name, value)
             y = y.at[piece.slice].set(jnp.ravel(_as_array(name, value, piece.shape, dtype)))
         new_networks = dict(self.networks)
@@ -254,6 +311,8 @@ class Model(eqx.Module):
     def system(self) -> System:
         """The system as it was declared."""
         fields = self.program.fields
+        if self.program.complex is not None:
+            return self.program.complex.system
         return self.program.declared if fields is None else fields.system
 
     @property
@@ -265,7 +324,8 @@ class Model(eqx.Module):
     @property
     def schemes(self) -> dict[Any, str]:
         """For each derivative by a coordinate, in words, how it is computed."""
-        return {} if self.program.fields is None else dict(self.program.fields.schemes)
+        found = {} if self.program.fields is None else self.program.fields.schemes
+        return {self._whole(e): words for e, words in found.items()}
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -347,12 +407,19 @@ def _misfit(name: str, received: tuple, declared: tuple) -> str:
     )
 
 
-def lower(declared: System, simplified: System, dtype: Any = None, fields: Any = None) -> Model:
+def lower(
+    declared: System,
+    simplified: System,
+    dtype: Any = None,
+    fields: Any = None,
+    complex: Complex | None = None,
+) -> Model:
     """The model of a simplified system; `declared` is kept for display.
 
-    `fields` says how the fields of the system that it comes from lie on a grid.
+    `fields` says how the fields of the system that it comes from lie on a grid, and `complex` how
+    its complex unknowns are written as real ones.
     """
-    program = _program(declared, simplified, fields)
+    program = _program(declared, simplified, fields, complex)
     dtype = jnp.zeros(()).dtype if dtype is None else jnp.dtype(dtype)
     parameters = {}
     by_name = {name_of(k): v for k, v in program.fixed.items()}
@@ -370,9 +437,9 @@ def lower(declared: System, simplified: System, dtype: Any = None, fields: Any =
     return Model(parameters, jnp.asarray(initial, dtype), networks, program)
 
 
-def _program(declared: System, simplified: System, fields: Any) -> Program:
+def _program(declared: System, simplified: System, fields: Any, complex: Complex | None) -> Program:
     """The program of a system, made once, whatever the type of the leaves."""
     kept = declared.__dict__
     if "_program" not in kept:
-        kept["_program"] = Program(declared, simplified, fields)
+        kept["_program"] = Program(declared, simplified, fields, complex)
     return kept["_program"]

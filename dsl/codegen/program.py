@@ -14,6 +14,7 @@ import numpy as np
 import sympy
 
 from .._arrays import constant
+from .._complex import Complex
 from .._derivative import cotangent, derivative, tangent
 from .._drivers import brownian
 from .._errors import DeclarationError
@@ -110,11 +111,15 @@ class Program:
     row there is a residual that must be zero, and `residuals` holds by the name of each such piece
     its equation ``0 = residual``. `couplings` holds the entries of the mass matrix beside its
     diagonal, by the names of two pieces: the rate of the first stands with that of the second.
-    `fields` makes arrays of expressions of fields, where the system comes from such.
+    `fields` makes arrays of expressions of fields, where the system comes from such, and `complex`
+    real ones of complex ones.
     """
 
-    def __init__(self, declared: System, system: System, fields: Any = None) -> None:
+    def __init__(
+        self, declared: System, system: System, fields: Any = None, complex: Complex | None = None
+    ) -> None:
         self.declared, self.system, self.fields = declared, system, fields
+        self.complex = complex
         self.states: list[State] = []
         offset = 0
         for symbol in system.survey.states:

@@ -18,6 +18,7 @@ from sciml.dsl import (
     ShapeError,
     expression_text,
     index,
+    is_complex,
     shape_of,
     t,
 )
@@ -121,9 +122,10 @@ class Table:
         shown = key if isinstance(key, str) else expression_text(key)
         dtype = getattr(values, "dtype", None)
         if getattr(dtype, "kind", "") in tuple("Mmc"):  # dates and complex numbers
-            raise self.error(
-                f"column {shown} holds {dtype}: give real numbers (times in the model's unit)"
-            )
+            cure = "give real numbers (times in the model's unit)"
+            if isinstance(key, sympy.Expr) and is_complex(key):
+                cure = f"give its parts, sympy.re({shown}) and sympy.im({shown}), as two columns"
+            raise self.error(f"column {shown} holds {dtype}: {cure}")
         try:
             if isinstance(values, np.ma.MaskedArray):
                 array = np.ma.filled(values.astype(float), np.nan)
@@ -163,8 +165,9 @@ class Table:
         try:
             model.program.observe((model.expression(key),))
         except DeclarationError as error:
+            known = label in model.symbols and not is_complex(key)
             hint = f"; it has another {label}: key the column by name, {label!r}"
-            raise self.error(f"column {label}: {error}{hint * (label in model.symbols)}") from None
+            raise self.error(f"column {label}: {error}{hint * known}") from None
         return key
 
     def _named(self, model: Model, key: str) -> sympy.Expr:

@@ -11,5 +11,6 @@ from ._lineax import StructuredSolver as StructuredSolver
 from ._mass import shifted as shifted
 from ._sparse import SparseLU as SparseLU
 from ._structure import AbstractStructure as AbstractStructure, linear_solve as linear_solve
+from ._superlu import SuperLU as SuperLU
 from ._transposed import Transposed as Transposed, transposed as transposed
 from ._unrolled import Unrolled as Unrolled

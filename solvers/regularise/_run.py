@@ -39,6 +39,7 @@ def diffeqsolve(
     adjoint: Any = None,
     max_steps: int | None = 4096,
     throw: bool = True,
+    progress: bool = False,
 ) -> dfx.Solution:
     """Diffrax's ``diffeqsolve``, with costs of the solve in ``stats``: for terms written by hand.
 
@@ -55,6 +56,7 @@ def diffeqsolve(
       regularise: of `solver_cost` or `taylor_cost`, or a tuple of several; none if not given.
       key: of jax.random, for local costs; another one in each step of training.
       adjoint: as in Diffrax, or by name, as for `solve`.
+      progress: whether a bar shows how far the solve is.
 
     Returns Diffrax's ``Solution``.
 
@@ -77,7 +79,7 @@ def diffeqsolve(
     key = cost_key(costs, key)
     raw, values = _run(
         terms, solver, t0, t1, dt0, y0, args, costs, key, saveat, controller, adjoint, max_steps,
-        throw,
+        throw, progress,
     )  # fmt: skip
     if not costs:
         return raw
@@ -101,6 +103,7 @@ def _run(
     adjoint: Any,
     max_steps: int | None,
     throw: bool,
+    progress: bool,
 ) -> tuple[dfx.Solution, tuple]:
     """The solution with its counts, and the value of each cost."""
     start, end = _interval(t0, t1)
@@ -130,6 +133,7 @@ def _run(
         adjoint=_plain_backwards(adjoint, solver, controller),
         max_steps=max_steps,
         throw=throw,
+        progress_meter=dfx.TqdmProgressMeter() if progress else dfx.NoProgressMeter(),
     )
     ends = ends_of(raw, watched, control) if records else None
     if ends is None:
