@@ -92,14 +92,14 @@ class Extension:
     ) -> None:
         self.stretch, self.order = stretch, order
         self.axes = axes if stretch is None else stretch.axes(axes)
-        self.fields = {u: self._stretched(placed, axes) for u, placed in fields.items()}
         self.source = axes
+        self.definitions: dict[Any, sympy.Expr] = {}
         self.ends = {(s, end): found for (s, end), found in conditions.ends.items()
                      if not self.axes[s].cut[end]}  # fmt: skip
         self.joined = conditions.joined
         self.halo = {s: halo.get(s, 0) for s in axes}
+        self.fields = {u: self._stretched(placed) for u, placed in fields.items()}
         self.groups = _groups(axes, self.joined)
-        self.definitions: dict[Any, sympy.Expr] = {}
 
     def leaf(self, symbol: Any, spans: Spans) -> sympy.Expr:
         """The values of a field on a stretch of nodes."""
@@ -131,10 +131,16 @@ class Extension:
         if symbol in self.fields:
             return self.fields[symbol]
         spans = {s: Span(0, self.source[s].size) for s in coordinates}
-        return self._stretched(Placed(symbol, symbol, coordinates, spans, {}), self.source)
+        return self._stretched(Placed(symbol, symbol, coordinates, spans, {}))
 
-    def _stretched(self, placed: Placed, axes: Mapping[Coordinate, Axis]) -> Placed:
-        return placed if self.stretch is None else self.stretch.placed(placed, axes)
+    def _stretched(self, placed: Placed) -> Placed:
+        """The part of a field on the stretch: an array by itself, and so is its derivative."""
+        if self.stretch is None:
+            return placed
+        found = self.stretch.placed(placed, self.source)
+        if found.state == placed.state:
+            return placed
+        return dataclasses.replace(found, state=self.named(_name(placed), found.state))
 
     @functools.cached_property
     def whole(self) -> dict[Any, sympy.Expr]:
