@@ -267,6 +267,7 @@ def discretise(
     axes = make_axes(system, grid, periodic)
     placed = {u: _placed(u, axes, conditions.count(u)) for u in system.fields}
     orders, owners = spatial_orders(system), _owners(system)
+    _refuse_odd(system, axes)
     asked = functools.partial(_asked, scheme, axes)
     laws = find_laws(system, orders, asked)
     upwind = _upwind(system, owners, orders, asked)
@@ -388,6 +389,21 @@ def _upwind(
             if kind in KINDS and speed != 0:
                 found[slope] = kind, speed
     return found
+
+
+def _refuse_odd(system: System, axes: Mapping[Coordinate, Axis]) -> None:
+    """Third derivatives, and fifth ones, by one polynomial: their equations are not stable.
+
+    Source: Merryfield, Shizgal, Properties of collocation third-derivative operators (1993).
+    """
+    for e in _derivatives(system):
+        counts: Any = e.variable_count
+        odd = [s for s, n in counts if s in axes and axes[s].spectral and n > 1 and n % 2]
+        if odd:
+            raise DeclarationError(
+                f"{e}: derivatives of odd order from the third on grow without bound at "
+                f"Chebyshev's nodes: give {odd[0]} a number of nodes, or make it periodic"
+            )
 
 
 def _asked(scheme: Any, axes: Mapping[Coordinate, Axis], slope: Any) -> Any:

@@ -149,5 +149,11 @@ def test_bad_grids_are_refused():
     )
     with pytest.raises(sm.DeclarationError, match="it is periodic"):
         sm.compile(ring, grid={x: sm.Chebyshev(9)})
+    third = sm.System(
+        sm.Eq(D(u, t), -D(u, x, 3)), domain={x: (0, 1)},
+        boundary=[sm.Eq(u.at(x=0), 0), sm.Eq(u.at(x=1), 0), sm.Eq(sm.at(D(u, x), x=1), 0)],
+    )  # fmt: skip
+    with pytest.raises(sm.DeclarationError, match="odd order from the third on"):
+        sm.compile(third, grid={x: sm.Chebyshev(9)})
     with pytest.raises(sm.DeclarationError, match="3 nodes or more"):
         sm.Chebyshev(2)
