@@ -20,8 +20,9 @@ from .._nodes import ConstantArray, shape_of
 from .._split import slope_by
 from .._symbols import t, unknown
 from .._system import System
+from .blocks import contracted
 from .edges import with_edges
-from .evaluate import Evaluator, Leaf, Spans, contracted
+from .evaluate import Evaluator, Leaf, Spans
 from .extend import Extension, Placed, Stretch
 from .grid import Axis, Span, make_axes
 from .pieces import find_reaches, find_strips, rates_apart, together

@@ -22,7 +22,8 @@ from .._errors import DeclarationError
 from .._nodes import ConstantArray, Pad, Static, Update, shape_of
 from .._split import slope_by, zero_of
 from .._symbols import unknown
-from .evaluate import AtEnd, Evaluator, Spans, block, cut, joined, weighed
+from .blocks import block, cut, joined, weighed
+from .evaluate import AtEnd, Evaluator, Spans
 from .grid import Axis, Span
 
 
