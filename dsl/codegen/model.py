@@ -171,8 +171,7 @@ class Model(eqx.Module):
     @property
     def fields(self) -> dict[str, Any]:
         """The fields and their rates among the states, by name; none, of an ordinary system."""
-        found = map(self._whole, self._placed.values())
-        return {name_of(e): e for e in found}
+        return {self.whole(name): self._whole(e) for name, e in self._placed.items()}
 
     @property
     def _placed(self) -> dict[str, Any]:
@@ -191,7 +190,9 @@ class Model(eqx.Module):
     def whole(self, name: str) -> str:
         """The name of the unknown or rate that a piece of the state is, or is a part of."""
         piece = next(s for s in self.program.states if s.name == name)
-        return name_of(self._whole(self._placed.get(name, piece.symbol)))
+        symbol = self._placed.get(name, piece.symbol)
+        whole = self._whole(symbol)
+        return name if whole == symbol else name_of(whole)
 
     @property
     def names(self) -> list[str]:
@@ -274,8 +275,9 @@ class Model(eqx.Module):
         new_values = _updated("parameter", self.parameters, values, dtype)
         y, parts = self.initial, self.program.complex
         given = initial if parts is None else parts.initial(initial or {})
+        rates = {name_of(e): name for name, e in self._placed.items()}  # of fields, as written
         for key, value in (given or {}).items():
-            name = name_of(key)
+            name = rates.get(name_of(key), name_of(key))
             if name in self.parameters:
                 raise DeclarationError(f"{name} is a parameter: give it in values={{{name}: ...}}")
             if name not in states:

@@ -209,3 +209,14 @@ def test_the_text_of_a_system_shows_its_domain_and_conditions():
     assert "0 <= s <= 1" in shown
     assert "D(u, t) = k*D(u, s, s)" in shown
     assert r"\in" in HEAT._repr_latex_()
+
+
+def test_the_rate_of_a_field_may_be_given_at_the_start():
+    s = sm.coordinate("s")
+    w = sm.unknown("w", t, s)
+    ring = sm.System(
+        sm.Eq(D(w, t, t), D(w, s, s)), domain={s: (0, 1)}, initial={w: 0, D(w, t): 1},
+        boundary=[sm.Eq(w.at(s=0), w.at(s=1))],
+    )  # fmt: skip
+    sol = sm.solve(ring, t=(0, 2), grid={s: 8}, initial={D(w, t): 3 * np.ones(8)}, saveat=[2.0])
+    np.testing.assert_allclose(sol[w][-1], 6, rtol=1e-6)
