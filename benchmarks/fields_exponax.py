@@ -58,7 +58,7 @@ def kuramoto_sivashinsky(n):
 
 def korteweg_de_vries(n):
     length, dt = 40.0, 1e-3
-    equation = sm.Eq(D(u, t), D(3 * u**2 * -1, x) - D(u, x, 3))
+    equation = sm.Eq(D(u, t), D(3 * u**2, x) - D(u, x, 3))
     return one(equation, length, 1 / (2 * sp.cosh((x - 20) / 2) ** 2)), {x: n}, dt, (
         ex.stepper.KortewegDeVries(1, length, n, dt, hyper_diffusivity=0.0, conservative=True,
                                    order=4)
