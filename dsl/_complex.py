@@ -21,7 +21,6 @@ from ._neural import NeuralCall
 from ._nodes import (
     ArrayNode,
     Concatenate,
-    ConstantArray,
     Index,
     Matmul,
     Roll,
@@ -29,10 +28,9 @@ from ._nodes import (
     Stack,
     Static,
     Sum,
-    shape_of,
 )
 from ._show import name_of, text
-from ._split import slope_by
+from ._split import in_shape_of, slope_by
 from ._symbols import D, is_complex, t, unknown
 from ._system import System
 
@@ -301,7 +299,7 @@ def _of_linear(parts: _Parts, e: Any) -> Pair:
     if all(b == 0 for _, b in both):
         return e.func(*(a for a, _ in both), *settings), _ZERO
     real, imaginary = (
-        [_shaped(pair[k], a) for pair, a in zip(both, e.operands, strict=True)] for k in (0, 1)
+        [in_shape_of(pair[k], a) for pair, a in zip(both, e.operands, strict=True)] for k in (0, 1)
     )
     return e.func(*real, *settings), e.func(*imaginary, *settings)
 
@@ -312,15 +310,9 @@ def _of_matmul(parts: _Parts, e: Any) -> Pair:
     def product(x: Any, y: Any) -> Any:
         if x == 0 or y == 0:
             return _ZERO
-        return Matmul(_shaped(x, e.operands[0]), _shaped(y, e.operands[1]))
+        return Matmul(in_shape_of(x, e.operands[0]), in_shape_of(y, e.operands[1]))
 
     return product(a, c) - product(b, d), product(a, d) + product(b, c)
-
-
-def _shaped(part: Any, whole: Any) -> Any:
-    """A part of an expression in the shape of all of it."""
-    shape = shape_of(whole)
-    return part if shape_of(part) == shape else part + ConstantArray(np.zeros(shape))
 
 
 def _of_modulus(parts: _Parts, e: Any) -> Pair:

@@ -106,9 +106,12 @@ class ArrayNode(ArrayOperators, sympy.Expr):
 
 
 def _rate(operand: sympy.Expr, symbol: sympy.Expr) -> sympy.Expr:
-    rate = operand.diff(symbol)
-    shape = shape_of(operand)
-    return rate if shape_of(rate) == shape else rate + ConstantArray(np.zeros(shape))
+    return in_shape(operand.diff(symbol), shape_of(operand))
+
+
+def in_shape(e: Any, shape: Shape) -> Any:
+    """An expression in a shape, to which it is broadcast if it has another one."""
+    return e if shape_of(e) == shape else e + ConstantArray(np.zeros(shape))
 
 
 class _OutsideError(ShapeError, IndexError):

@@ -9,7 +9,18 @@ import numpy as np
 import sympy
 from sympy import Piecewise
 
-from ._nodes import Concatenate, ConstantArray, Index, Matmul, Roll, Stack, Static, Sum, shape_of
+from ._nodes import (
+    Concatenate,
+    ConstantArray,
+    Index,
+    Matmul,
+    Roll,
+    Stack,
+    Static,
+    Sum,
+    in_shape,
+    shape_of,
+)
 from ._symbols import Parameter
 
 
@@ -50,8 +61,8 @@ class _Split:
         if isinstance(e, (Stack, Concatenate, Index, Sum, Roll)):
             settings: Any = [a for a in e.args if isinstance(a, Static)]
             return (
-                e.func(*map(_in_shape_of, linear, operands), *settings),
-                e.func(*map(_in_shape_of, rest, operands), *settings),
+                e.func(*map(in_shape_of, linear, operands), *settings),
+                e.func(*map(in_shape_of, rest, operands), *settings),
             )
         return None
 
@@ -66,7 +77,7 @@ class _Split:
         before, after = e.args[: places[0]], e.args[places[0] + 1 :]
         shaped = e.args[places[0]] if isinstance(e, Matmul) else sympy.S.Zero
         make: Any = e.func
-        linear, rest = (make(*before, _in_shape_of(part, shaped), *after) for part in inner)
+        linear, rest = (make(*before, in_shape_of(part, shaped), *after) for part in inner)
         return linear, rest
 
     def _piecewise(self, e: Any) -> tuple[Any, Any] | None:
@@ -94,7 +105,6 @@ def zero_of(symbol: Any) -> Any:
     return ConstantArray(np.zeros(shape)) if shape else sympy.S.Zero
 
 
-def _in_shape_of(part: Any, whole: Any) -> Any:
+def in_shape_of(part: Any, whole: Any) -> Any:
     """A part of an expression in the shape of all of it."""
-    shape = shape_of(whole)
-    return part if shape_of(part) == shape else part + ConstantArray(np.zeros(shape))
+    return in_shape(part, shape_of(whole))

@@ -26,7 +26,7 @@ from .stepping._exponential import ETDRK4
 from .stepping._first_step import is_ours
 from .stepping._rosenbrock import Rodas5P, Rosenbrock23
 from .stepping._switching import Switching
-from .stepping._waves import spectral_rates
+from .stepping._waves import semilinear
 
 # | asked for      | tolerance     | solver       | why                                            |
 # |----------------|---------------|--------------|------------------------------------------------|
@@ -181,7 +181,7 @@ def with_structure(solver: Any, model: Model) -> Any:
     if "mass" in fields and solver.mass is None:
         solver = dataclasses.replace(solver, mass=model.mass)
     if wants_waves(solver):
-        spectral_rates(model)  # refused here, if there are none
+        semilinear(model)  # refused here, if it is not
     if not isinstance(solver, dfx.AbstractImplicitSolver):
         return solver
     return with_working_root_finder(solver, StructuredSolver(structure_of(model)))

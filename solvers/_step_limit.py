@@ -22,6 +22,7 @@ from sciml.dsl import Coordinate, DeclarationError, Model, ModelWarning, express
 from sciml.dsl._coordinates import At
 from sciml.dsl._integral import Integral
 from sciml.dsl._split import slope_by
+from sciml.dsl.lower.upwind import BIASED
 from sciml.dsl.lower.weights import weights
 
 from ._results import is_traced
@@ -31,8 +32,7 @@ _MOST = 0.5  # of growth in one step
 _ANGLES = {1: 65, 2: 17, 3: 9}  # of waves along each coordinate
 _SAMPLES = 32  # places at which coefficients are taken
 _REACHED = 200.0  # of the stability region, as far as it is looked at
-# Weights of u[k]: of biased differences of order 3, and of WENO of order 5 where u is smooth.
-_BIASED = {-2: 1 / 6, -1: -1.0, 0: 1 / 2, 1: 1 / 3}
+# Weights of u[k], of WENO of order 5 where u is smooth.
 _WENO = {-3: -1 / 30, -2: 1 / 4, -1: -1.0, 0: 1 / 3, 1: 1 / 2, 2: -1 / 20}
 
 
@@ -236,7 +236,7 @@ def _symbol(model: Model, term: _Term, mesh: dict, values: np.ndarray) -> Any:
 
 
 def _upwinded(words: str, angle: np.ndarray, values: np.ndarray) -> np.ndarray:
-    stencil = {"W": _WENO, "u": _BIASED}.get(words[0], {-1: -1.0, 0: 1.0})
+    stencil = {"W": _WENO, "u": BIASED}.get(words[0], {-1: -1.0, 0: 1.0})
     symbol = sum(w * np.exp(1j * k * angle) for k, w in stencil.items())
     return np.where(
         values < 0, symbol, -np.conj(symbol)

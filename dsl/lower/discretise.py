@@ -16,7 +16,7 @@ from .._boundary import Conditions, sort_conditions, spatial_orders
 from .._coordinates import Coordinate, is_field
 from .._errors import DeclarationError
 from .._matching import maximum_matching
-from .._nodes import ConstantArray, shape_of
+from .._nodes import in_shape, shape_of
 from .._split import slope_by
 from .._symbols import t, unknown
 from .._system import System
@@ -218,7 +218,7 @@ class Fields:
             numbers = sympy.lambdify(own, value, ["numpy", "scipy"])(*mesh)
             return np.broadcast_to(np.asarray(numbers, float), shape)
         found = Evaluator(own, self.axes, self.order, _refused)(value, spans)
-        return found if shape_of(found) == shape else found + ConstantArray(np.zeros(shape))
+        return in_shape(found, shape)
 
 
 def _seen(symbol: Any, spans: Spans) -> sympy.Expr:

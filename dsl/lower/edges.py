@@ -110,7 +110,7 @@ class Edge:
                 continue
             for condition in self.system.boundary:
                 taken = condition.lhs.atoms(At) | condition.rhs.atoms(At)
-                if {e.coordinate for e in taken} != {s} or not condition_of(condition, self.u):
+                if {e.coordinate for e in taken} != {s} or not _holds(condition, self.u):
                     continue
                 left = self._in_corner(condition.lhs, condition)
                 right = self._in_corner(condition.rhs, condition)
@@ -142,7 +142,7 @@ class Edge:
         return np.take(array, -self.number, axis=own.index(self.coordinate))
 
 
-def condition_of(condition: Equation, u: Any) -> bool:
+def _holds(condition: Equation, u: Any) -> bool:
     """Whether a condition holds a field."""
     return condition.lhs.has(u) or condition.rhs.has(u)
 

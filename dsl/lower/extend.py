@@ -12,14 +12,13 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import sympy
 
 from .._boundary import Conditions, End
 from .._coordinates import Coordinate
 from .._equations import Equation
 from .._errors import DeclarationError
-from .._nodes import ConstantArray, Pad, Static, Update, shape_of
+from .._nodes import Pad, Static, Update, in_shape, shape_of
 from .._split import slope_by, zero_of
 from .._symbols import unknown
 from .blocks import block, cut, joined, weighed
@@ -215,9 +214,7 @@ class Extension:
         return spans
 
     def _set(self, placed: Placed, array: sympy.Expr, layer: Any, spans: Spans) -> sympy.Expr:
-        shape = tuple(x.size for x in spans.values())
-        if shape_of(layer) != shape:
-            layer = layer + ConstantArray(np.zeros(shape))
+        layer = in_shape(layer, tuple(x.size for x in spans.values()))
         starts = tuple(x.first - self.all[s].first for s, x in spans.items())
         return self.named(_name(placed), Update(array, layer, Static(starts)))
 

@@ -10,12 +10,11 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import sympy
 
 from .._boundary import Conditions
 from .._coordinates import Coordinate
-from .._nodes import ConstantArray, Pad, Static, Update, shape_of
+from .._nodes import Pad, Static, Update, in_shape
 from .._symbols import t
 from .evaluate import Spans
 from .extend import Placed, Stretch
@@ -101,12 +100,12 @@ def together(
     """The expression on all nodes: the part inside, framed by the strips."""
     inside = {s: reach.inside for s, reach in reaches.items()}
     widths = tuple((inside[s].first - x.first, x.last - inside[s].last) for s, x in spans.items())
-    total: Any = Pad(_in_shape(evaluate(inside, None), inside), Static(widths))
+    total: Any = Pad(in_shape(evaluate(inside, None), _sizes(inside)), Static(widths))
     for at, stretch in strips:
         s, first = stretch.coordinate, stretch.span.first
         own = {**at, s: Span(at[s].first - first, at[s].last - first)}
         starts = tuple(at[c].first - x.first for c, x in spans.items())
-        total = Update(total, _in_shape(evaluate(own, stretch), at), Static(starts))
+        total = Update(total, in_shape(evaluate(own, stretch), _sizes(at)), Static(starts))
     return total
 
 
@@ -117,9 +116,8 @@ def rates_apart(e: Any) -> tuple[Any, Any]:
     return sympy.Add(*rates), sympy.Add(*(term for term in terms if term not in rates))
 
 
-def _in_shape(array: Any, spans: Spans) -> Any:
-    shape = tuple(x.size for x in spans.values())
-    return array if shape_of(array) == shape else array + ConstantArray(np.zeros(shape))
+def _sizes(spans: Spans) -> tuple[int, ...]:
+    return tuple(x.size for x in spans.values())
 
 
 def _margin(conditions: Conditions, s: Coordinate, order: int) -> int:

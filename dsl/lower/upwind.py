@@ -11,7 +11,7 @@ _TINY = 1e-18  # keeps the weights of WENO defined where nothing varies, in sing
 _SMALL = 1e-6  # squared differences, relative to all of them, that count as smooth
 
 # Upwind-biased difference of order 3: weights of u[-2], u[-1], u[0], u[1].
-_BIASED = {-2: 1 / 6, -1: -1.0, 0: 1 / 2, 1: 1 / 3}
+BIASED = {-2: 1 / 6, -1: -1.0, 0: 1 / 2, 1: 1 / 3}
 
 
 def upwinded(
@@ -33,7 +33,7 @@ def upwinded(
 
 
 def _biased(u: Mapping[int, sympy.Expr], sign: int) -> sympy.Expr:
-    return sympy.Add(*(sign * w * u[sign * k] for k, w in _BIASED.items()))
+    return sympy.Add(*(sign * w * u[sign * k] for k, w in BIASED.items()))
 
 
 def _weno(u: Mapping[int, sympy.Expr], sign: int) -> sympy.Expr:

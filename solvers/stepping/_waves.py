@@ -160,18 +160,25 @@ class SpectralRates(eqx.Module):
         return jnp.zeros(sum(int(np.prod(shape)) for shape in shapes), dtype)
 
 
+def semilinear(model: Model) -> Semilinear:
+    """The equations of a model, split in symbols; found once.
+
+    Raises `DeclarationError` for a model that is not one of periodic fields, by scheme "fourier".
+    """
+    if model.program.fields is None:
+        raise DeclarationError(
+            "ETDRK4 needs the linear part of the equations: give it, ETDRK4(linear); it is found "
+            'for systems of periodic fields alone, solved with scheme="fourier"'
+        )
+    return model.program.fields.semilinear
+
+
 def spectral_rates(model: Model) -> SpectralRates:
     """The rates of a model in Fourier's coefficients, split.
 
     Raises `DeclarationError` for a model that is not one of periodic fields, by scheme "fourier".
     """
-    program = model.program
-    if program.fields is None:
-        raise DeclarationError(
-            "ETDRK4 needs the linear part of the equations: give it, ETDRK4(linear); it is found "
-            'for systems of periodic fields alone, solved with scheme="fourier"'
-        )
-    split: Semilinear = program.fields.semilinear
+    program, split = model.program, semilinear(model)
     by_name = {piece.name: piece for piece in program.states}
     fields = [placed.symbol for placed in split.fields]
     order = {u: i for i, u in enumerate(sorted(fields, key=lambda u: by_name[name_of(u)].offset))}
