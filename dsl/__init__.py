@@ -76,7 +76,9 @@ from .check import check as check, check_complete as check_complete
 from .codegen import Model as Model, refuse_algebraic as refuse_algebraic
 from .lower import (
     Chebyshev as Chebyshev,
+    Scheme as Scheme,
     Semilinear as Semilinear,
+    Staggered as Staggered,
     Volumes as Volumes,
     discretise as discretise,
     stretched as stretched,

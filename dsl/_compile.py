@@ -14,7 +14,7 @@ from ._errors import DeclarationError
 from ._system import System
 from .check import check
 from .codegen import Model, lower
-from .lower import Chebyshev, Fields, Volumes, discretise
+from .lower import Chebyshev, Fields, Scheme, discretise
 from .simplify import simplify
 
 
@@ -23,17 +23,17 @@ def compile(
     *,
     grid: Mapping[Any, Any] | None = None,
     order: int = 4,
-    scheme: str | Volumes | Mapping[Any, Any] | None = None,
+    scheme: Scheme = None,
     dtype: Any = None,
 ) -> Model:
     """Compiles a system to an Equinox module with a pure JAX vector field.
 
     Arguments: `system`; `dtype` of its leaves (jax's default floating type if not given). For
     fields also `grid`, for each coordinate the number of nodes, the nodes themselves, or
-    `Chebyshev`; the `order`
-    of finite differences, 2, 4, 6 or 8; and the `scheme`, "central", "upwind", "weno", "fourier" or
-    `Volumes`, also for each derivative by itself, ``{D(u, s): "weno"}``; if not given, "weno" or
-    finite volumes where nothing is damped along the coordinate, and "central" elsewhere.
+    `Chebyshev`; the `order` of finite differences, 2, 4, 6 or 8; and the `scheme`, "central",
+    "upwind", "weno", "fourier" or `Volumes`, also for each derivative by itself,
+    ``{D(u, s): "weno"}``, or `Staggered` for all; if not given, "weno" or finite volumes where
+    nothing is damped along the coordinate, and "central" elsewhere.
     Returns a `Model`: ``vector_field(t, y, args)``, ``parameters``, ``initial``, ``networks``,
     ``observed``, ``source``. A system is compiled once; systems are immutable.
     Raises `ModelError` with every fault that was found.

@@ -15,6 +15,7 @@ from sciml.dsl import (
     SciMLError as SciMLError,
     ShapeError as ShapeError,
     SolveError as SolveError,
+    Staggered as Staggered,
     System as System,
     Volumes as Volumes,
     at as at,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from sciml.dsl import DeclarationError, Model, System, Volumes
+from sciml.dsl import DeclarationError, Model, Scheme, System
 
 from ._choose import (
     as_number,
@@ -81,7 +81,7 @@ def solve(
     progress: bool = False,
     grid: Mapping[Any, Any] | None = None,
     order: int = 4,
-    scheme: str | Volumes | Mapping[Any, Any] | None = None,
+    scheme: Scheme = None,
 ) -> Solution:
     """Solves a system (or a compiled model) from its initial values over ``t = (t0, t1)``.
 

@@ -13,7 +13,7 @@ import numpy as np
 import sympy
 from jaxtyping import Array, Float
 
-from sciml.dsl import DeclarationError, Model, SolveError, System, Volumes, compile, t as time
+from sciml.dsl import DeclarationError, Model, Scheme, SolveError, System, compile, t as time
 from sciml.dsl.codegen.depends import PatternError
 
 from ._newton import Root, find_root, root_structure
@@ -32,7 +32,7 @@ def steady(
     values: Mapping[Any, Any] | None = None,
     grid: Mapping[Any, Any] | None = None,
     order: int = 4,
-    scheme: str | Volumes | Mapping[Any, Any] | None = None,
+    scheme: Scheme = None,
     max_steps: int = 100,
     throw: bool = True,
 ) -> Solution:

@@ -22,6 +22,7 @@ from sciml.dsl import Coordinate, DeclarationError, Model, ModelWarning, express
 from sciml.dsl._coordinates import At
 from sciml.dsl._integral import Integral
 from sciml.dsl._split import slope_by
+from sciml.dsl.lower.discretise import STAGGERED
 from sciml.dsl.lower.upwind import BIASED
 from sciml.dsl.lower.weights import weights
 
@@ -228,6 +229,8 @@ def _symbol(model: Model, term: _Term, mesh: dict, values: np.ndarray) -> Any:
             result = result * (1j * angle / step) ** n
         elif words.startswith(("WENO", "upwind", "finite")):
             result = result * _upwinded(words, angle, values) / step
+        elif words.startswith(STAGGERED) and n % 2:
+            result = result * _central(n, fields.order, angle, half=True) / step**n
         elif term.flux and n == 2:
             result = result * _central(1, fields.order, angle, half=True) ** 2 / step**2
         else:

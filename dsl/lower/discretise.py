@@ -27,12 +27,14 @@ from .extend import Extension, Placed, Stretch
 from .grid import Axis, Span, make_axes
 from .pieces import find_reaches, find_strips, rates_apart, together
 from .spectral import Semilinear, split_linear
+from .staggered import Middles, Staggered, find_middles
 from .upwind import KINDS
 from .volume import Volumes, find_laws
 
 _METADATA = ("unit", "bounds", "guess", "description")
 SCHEMES = ("central", "fourier", *KINDS)
-FOURIER, CHEBYSHEV = "Fourier", "Chebyshev"  # in words
+FOURIER, CHEBYSHEV, STAGGERED = "Fourier", "Chebyshev", "staggered"  # in words
+Scheme = str | Volumes | Staggered | Mapping[Any, Any] | None
 
 
 # Derivatives from where things come; conservation laws; what is taken of Fourier's coefficients.
@@ -67,7 +69,13 @@ class Fields:
     def key(self) -> Hashable:
         """What makes two of them put expressions on the grid alike."""
         nodes = tuple((s.name, a.nodes.tobytes(), a.spectral) for s, a in self.axes.items())
-        return nodes, self.order, str(self.system.boundary)
+        apart = sorted((str(u), s.name) for u, s in self.middles)
+        return nodes, self.order, str(self.system.boundary), str(apart)
+
+    @functools.cached_property
+    def middles(self) -> Middles:
+        """The fields that lie between the nodes of a coordinate."""
+        return frozenset().union(*(placed.middles for placed in self.placed.values()))
 
     def expression(self, e: Any) -> Any:
         """An expression of fields on all nodes, as one of the arrays that are solved for."""
@@ -121,7 +129,7 @@ class Fields:
 
         def seen(symbol: Any, spans: Spans) -> sympy.Expr:
             for s, x in spans.items():
-                beyond = max(-x.first, x.last - axes[s].size, 0)
+                beyond = max(-x.first, x.last - axes[s].count(x.half), 0)
                 reach[s] = max(reach.get(s, 0), beyond)
             return _seen(symbol, spans)
 
@@ -140,7 +148,7 @@ class Fields:
 
     def pieces(self, e: Any, own: tuple[Coordinate, ...], spans: Spans, special: Special) -> Any:
         """An expression in the plane or in space, in pieces; None where it is better as a whole."""
-        if len(own) < 2 or self.conditions.joined:
+        if len(own) < 2 or self.conditions.joined or self.middles:
             return None
         known = Extension(self.placed, self.axes, self.conditions, self.order, {})
 
@@ -173,8 +181,9 @@ class Fields:
     ) -> Evaluator:
         upwind, laws, fourier = special
         return Evaluator(
-            own, axes, self.order, leaf, upwind, laws=laws, named=named, fourier=fourier
-        )
+            own, axes, self.order, leaf, upwind, laws=laws, named=named, fourier=fourier,
+            middles=self.middles,
+        )  # fmt: skip
 
     @functools.cached_property
     def semilinear(self) -> Semilinear:
@@ -202,13 +211,24 @@ class Fields:
         array: Any = value if eqx.is_array(value) else np.asarray(value, float)
         nodes = tuple(self.axes[s].size for s in placed.coordinates)
         if tuple(array.shape) == nodes:
-            return array[tuple(slice(x.first, x.last) for x in spans)]
+            for place, s in enumerate(placed.coordinates):
+                array = self._on_span(array, place, s, placed.spans[s])
+            return array
         if array.shape not in ((), shape):
             raise DeclarationError(
                 f"the initial value of {symbol} has shape {tuple(array.shape)}, and the grid "
                 f"{nodes}: one value for each node"
             )
         return array
+
+    def _on_span(self, array: Any, place: int, s: Coordinate, span: Span) -> Any:
+        """Values at all nodes of one axis, on a stretch of it; interpolated for middles."""
+        if not span.half:
+            return array[(slice(None),) * place + (slice(span.first, span.last),)]
+        near, found = self.axes[s].interpolated(self.axes[s].along(span), self.order + 2)
+        shape = (len(found),) + (1,) * (array.ndim - place - 1)
+        taken = [array[(slice(None),) * place + (near[:, k],)] for k in range(near.shape[1])]
+        return sum(v * found[:, k].reshape(shape) for k, v in enumerate(taken))
 
     def sampled(self, value: sympy.Expr, spans: Spans) -> Any:
         """An expression of coordinates on a stretch of nodes: numbers, if it is of them alone."""
@@ -240,7 +260,7 @@ def discretise(
     grid: Mapping[Any, Any],
     *,
     order: int = 4,
-    scheme: str | Volumes | Mapping[Any, Any] | None = None,
+    scheme: Scheme = None,
 ) -> tuple[System, Fields]:
     """The system of arrays on a grid, and how the fields lie on it.
 
@@ -266,23 +286,30 @@ def discretise(
     periodic = {s: any(s in found for found in conditions.periodic.values())
                 for s in system.coordinates}  # fmt: skip
     axes = make_axes(system, grid, periodic)
-    placed = {u: _placed(u, axes, conditions.count(u)) for u in system.fields}
     orders, owners = spatial_orders(system), _owners(system)
+    middles = find_middles(system, owners, conditions, scheme)
+    _refuse_staggered(axes, middles, order)
+    placed = {u: _placed(u, axes, conditions.count(u), middles) for u in system.fields}
     _refuse_odd(system, axes)
     asked = functools.partial(_asked, scheme, axes)
     laws = find_laws(system, orders, asked)
     upwind = _upwind(system, owners, orders, asked)
     waves = [e for e in _derivatives(system) if _given(scheme, e) == "fourier"]
     fourier = frozenset(p for e in waves for p in _parts(e) if not axes[p.variables[0]].spectral)
-    words = _schemes(system, axes, (upwind, laws, fourier), order)
+    words = _schemes(system, axes, (upwind, laws, fourier), order, {s for _, s in middles})
     fields = Fields(declared, axes, placed, conditions, order, words, {})
     return _arrays(system, fields, owners, (upwind, laws, fourier)), fields
 
 
-def _placed(symbol: Any, axes: Mapping[Coordinate, Axis], counts: Mapping) -> Placed:
+def _placed(
+    symbol: Any, axes: Mapping[Coordinate, Axis], counts: Mapping, middles: Middles
+) -> Placed:
     own = tuple(s for s in axes if s in symbol.args)
     spans = {}
     for s in own:
+        if (symbol, s) in middles:
+            spans[s] = Span(0, axes[s].count(True), half=True)
+            continue
         given = [counts.get((s, end), 0) for end in (0, 1)]
         taken = given if axes[s].spectral else [int(n > 0) for n in given]
         spans[s] = Span(taken[0], axes[s].size - taken[1])
@@ -407,6 +434,19 @@ def _refuse_odd(system: System, axes: Mapping[Coordinate, Axis]) -> None:
             )
 
 
+def _refuse_staggered(axes: Mapping[Coordinate, Axis], middles: Middles, order: int) -> None:
+    for u, s in sorted(middles, key=str):
+        if order > 4 and not axes[s].periodic:
+            raise DeclarationError(
+                f"Staggered: with order {order} waves grow at the ends of {s}: take order 2 or 4"
+            )
+        if axes[s].spectral:
+            raise DeclarationError(
+                f"Staggered: {u} lies between the nodes of {s}, which are Chebyshev's: give {s} a "
+                "number of nodes, or take another scheme"
+            )
+
+
 def _asked(scheme: Any, axes: Mapping[Coordinate, Axis], slope: Any) -> Any:
     """The scheme that was asked for, of one derivative: by the nodes of its coordinate, first."""
     if any(axes[s].spectral for s in slope.variables if s in axes):
@@ -417,9 +457,14 @@ def _asked(scheme: Any, axes: Mapping[Coordinate, Axis], slope: Any) -> Any:
 def _given(scheme: Any, slope: Any) -> Any:
     """The scheme that was given for a derivative."""
     kind = scheme.get(slope) if isinstance(scheme, Mapping) else scheme
+    if isinstance(scheme, Staggered):
+        return "central"
     if kind is not None and not isinstance(kind, Volumes) and kind not in SCHEMES:
         names = ", ".join(f'"{name}"' for name in SCHEMES)
-        raise DeclarationError(f"scheme: one of {names}, or sm.Volumes(...), not {kind!r}")
+        raise DeclarationError(
+            f"scheme: one of {names}, sm.Volumes(...) or, for all of a system, sm.Staggered(), not "
+            f"{kind!r}"
+        )
     return kind
 
 
@@ -428,6 +473,7 @@ def _schemes(
     axes: Mapping[Coordinate, Axis],
     special: Special,
     order: int,
+    apart: set[Coordinate],
 ) -> dict[Any, str]:
     """For each derivative by a coordinate, in words, how it is computed."""
     upwind, laws, fourier = special
@@ -448,6 +494,8 @@ def _schemes(
         elif e in volumes:
             kind = volumes[e]
             words[e] = f"finite volumes, {kind.riemann}, limiter {kind.limiter}"
+        elif apart & set(e.variables):
+            words[e] = f"{STAGGERED}, order {order}"
         elif isinstance(e.expr, AppliedUndef):
             words[e] = f"central, order {order}"
         else:

@@ -33,6 +33,7 @@ from .._nodes import (
 from .._symbols import Parameter, t
 from .blocks import as_number, contracted, cut, weighed
 from .grid import Axis, Span
+from .staggered import Middles
 from .upwind import upwinded
 from .volume import Law, Laws, sides
 from .weights import weights
@@ -66,7 +67,8 @@ class Evaluator:
     scheme and the speed of a first derivative that is taken from where things come. `ends` says of
     which coordinates we are at an end. `laws` are the derivatives of fluxes that finite volumes
     take, and `fourier` those that are taken of Fourier's coefficients. `named` gives a symbol for
-    an array, so that what is large stands in expressions only once.
+    an array, so that what is large stands in expressions only once. `middles` are the fields that
+    lie between the nodes of a coordinate.
     """
 
     coordinates: tuple[Coordinate, ...]
@@ -80,6 +82,7 @@ class Evaluator:
     laws: Laws = dataclasses.field(default_factory=dict)
     named: Callable[[str, sympy.Expr], sympy.Expr] = _unnamed
     fourier: frozenset[sympy.Derivative] = frozenset()
+    middles: Middles = frozenset()
 
     def __call__(self, e: Any, spans: Spans) -> Any:
         """The expression on a stretch of each coordinate."""
@@ -130,16 +133,18 @@ class Evaluator:
                 f"place, {u}.at({missing[0]}=...)"
             )
         for s in own:
-            if spans[s].half:
+            if spans[s].half != ((u, s) in self.middles):
+                if s in self.ends:
+                    return self._at_end(u, s, 0, spans)
                 return self._between(lambda shifted: self._field(u, shifted), s, spans)
         return self._aligned(self.leaf(u, {s: spans[s] for s in own}), own)
 
     def _between(self, value: Callable[[Spans], Any], s: Coordinate, spans: Spans) -> sympy.Expr:
-        """Values in the middles, interpolated between the nodes."""
-        reach = self.order // 2
-        source = spans[s].nodes(reach - 1, reach)
+        """Values in the middles, interpolated between the nodes; or the other way."""
+        before, behind = _reach(self.order // 2, spans[s])
+        source = spans[s].nodes(before, behind)
         values = value({**spans, s: source})
-        return self._stencil(values, s, 0, spans[s], source, reach - 1)
+        return self._stencil(values, s, 0, spans[s], source, before)
 
     def _aligned(self, array: sympy.Expr, own: list[Coordinate]) -> sympy.Expr:
         """With an axis for each coordinate that there is."""
@@ -197,10 +202,8 @@ class Evaluator:
         if e in self.laws and not span.half:
             law = self.laws[e]
             return sympy.S.Zero if law is None else self._volumes(law, s, spans)
-        flux = n == 1 and _differentiated(inner, s)
-        if span.half or flux:
-            reach = (n + self.order) // 2
-            before, behind = (reach - 1, reach) if span.half else (reach, reach - 1)
+        if self._half(inner, s, n, span) != span.half:
+            before, behind = _reach((n + self.order) // 2, span)
             source = span.nodes(before, behind)
         else:
             before = (2 * ((n + 1) // 2) - 1 + self.order) // 2
@@ -212,6 +215,25 @@ class Evaluator:
             )
         values = self(inner, {**spans, s: source})
         return self._stencil(values, s, n, span, source, before)
+
+    def _half(self, inner: Any, s: Coordinate, n: int, span: Span) -> bool:
+        """Whether the values for a derivative on a stretch are looked for in the middles."""
+        if not any(c == s for _, c in self.middles):
+            return not span.half and n == 1 and _differentiated(inner, s)
+        own = self._lies(inner, s)
+        return span.half == (n % 2 == 0) if own is None else own
+
+    def _lies(self, e: Any, s: Coordinate) -> bool | None:
+        """Whether values lie in the middles of a coordinate; None for those of both kinds."""
+        if isinstance(e, AppliedUndef) and is_field(e):
+            return (e, s) in self.middles if s in e.args else None
+        if isinstance(e, At | Integral) and e.coordinate == s:
+            return None
+        if isinstance(e, sympy.Derivative):
+            own = self._lies(e.expr, s)
+            return own if own is None else own != (e.variables.count(s) % 2 == 1)
+        found = {self._lies(a, s) for a in e.args} - {None}
+        return found.pop() if len(found) == 1 else None
 
     def _spectral(self, inner: Any, s: Coordinate, n: int, spans: Spans) -> Any:
         """By the polynomial through all nodes; those where values are looked for, one by one."""
@@ -352,12 +374,15 @@ class Evaluator:
     def _at_end(self, inner: Any, s: Coordinate, n: int, spans: Spans) -> sympy.Expr:
         """A derivative at an end, from the nodes there."""
         beyond, inwards = self.ends[s].beyond, self.ends[s].inwards
-        axis, here = self.axes[s], spans[s].first
+        axis, here = self.axes[s], spans[s].first + spans[s].shift
+        half = bool(self._lies(inner, s))
+        shift = Span(0, 0, half).shift
+        first = int(np.ceil(here - shift) if inwards > 0 else np.floor(here - shift))
         outside = min((beyond(u) for u in inner.atoms(AppliedUndef) if s in u.args), default=0)
-        count = min(n + self.order + 1, axis.size)
-        nodes = [here + inwards * (k - outside) for k in range(count)]
-        found = axis.weights(here, nodes, n)
-        return weighed(found, [self(inner, {**spans, s: Span(i, i + 1)}) for i in nodes])
+        count = min(n + self.order + 1, axis.count(half))
+        nodes = [first + inwards * (k - outside) for k in range(count)]
+        found = axis.weights(here, [i + shift for i in nodes], n)
+        return weighed(found, [self(inner, {**spans, s: Span(i, i + 1, half)}) for i in nodes])
 
     # -- places --------------------------------------------------------------------------------
 
@@ -428,6 +453,11 @@ class Evaluator:
             return values
         along = self.coordinates.index(s)
         return weighed(found, [cut(values, along, k, k + 1) for k in range(nodes.size)])
+
+
+def _reach(count: int, span: Span) -> tuple[int, int]:
+    """How far so many on either side reach, of the nodes from middles, or the other way."""
+    return (count - 1, count) if span.half else (count, count - 1)
 
 
 def _differentiated(e: Any, s: Coordinate) -> bool:

@@ -24,6 +24,7 @@ from .._symbols import unknown
 from .blocks import block, cut, joined, weighed
 from .evaluate import AtEnd, Evaluator, Spans
 from .grid import Axis, Span
+from .staggered import Middles
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +36,15 @@ class Placed:
     coordinates: tuple[Coordinate, ...]
     spans: Mapping[Coordinate, Span]
     conditions: Mapping[End, int]
+
+    def beyond(self, end: End) -> int:
+        """How many nodes beyond an end conditions give: all but the one there, if it is a node."""
+        return max(self.conditions.get(end, 0) - (not self.spans[end[0]].half), 0)
+
+    @property
+    def middles(self) -> Middles:
+        """The coordinates in whose middles it lies."""
+        return frozenset((self.symbol, s) for s, x in self.spans.items() if x.half)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +107,11 @@ class Extension:
         self.ends = {(s, end): found for (s, end), found in conditions.ends.items()
                      if not self.axes[s].cut[end]}  # fmt: skip
         self.joined = conditions.joined
-        self.halo = {s: halo.get(s, 0) for s in axes}
+        beyond = [(end[0], p.beyond(end)) for p in fields.values() for end in p.conditions]
+        self.halo = {s: max([halo.get(s, 0), *(n for c, n in beyond if c == s)]) for s in axes}
         self.fields = {u: self._stretched(placed) for u, placed in fields.items()}
         self.groups = _groups(axes, self.joined)
+        self.middles = frozenset().union(*(placed.middles for placed in fields.values()))
 
     def leaf(self, symbol: Any, spans: Spans) -> sympy.Expr:
         """The values of a field on a stretch of nodes."""
@@ -182,40 +194,34 @@ class Extension:
 
     def _padded(self, placed: Placed) -> sympy.Expr:
         widths = tuple(
-            (placed.spans[s].first - self.all[s].first, self.all[s].last - placed.spans[s].last)
-            for s in placed.coordinates
+            (x.first - (whole := self._all(s, x.half)).first, whole.last - x.last)
+            for s, x in placed.spans.items()
         )
         if not any(map(any, widths)):
             return placed.state
         return self.named(_name(placed), Pad(placed.state, Static(widths)))
 
     def _block(self, array: sympy.Expr, spans: Spans) -> sympy.Expr:
-        starts = {s: self.all[s].first for s in spans}
+        starts = {s: self._all(s, x.half).first for s, x in spans.items()}
         return block(array, [(x.first - starts[s], x.last - starts[s]) for s, x in spans.items()])
 
-    @functools.cached_property
-    def all(self) -> dict[Coordinate, Span]:
-        """The nodes of the arrays: those that there are, and the halo beyond real ends."""
-        halo, axes = self.halo, self.axes
-        return {
-            s: Span(
-                0 if axis.cut[0] else -halo[s], axis.size if axis.cut[1] else axis.size + halo[s]
-            )
-            for s, axis in axes.items()
-        }
+    def _all(self, s: Coordinate, half: bool) -> Span:
+        """The nodes of an array, or middles: all that there are, and the halo beyond the ends."""
+        axis, halo = self.axes[s], self.halo[s]
+        before, behind = (0 if there else halo for there in axis.cut)
+        return Span(-before, axis.count(half) + behind, half)
 
     def _range(self, placed: Placed, s: Coordinate, index: int) -> dict[Coordinate, Span]:
         """A layer of one node: all of what is known already of the other coordinates."""
         order = {c: i for i, group in enumerate(self.groups) for c in group}
         spans = {}
-        for c in placed.coordinates:
-            spans[c] = self.all[c] if order[c] < order[s] else placed.spans[c]
-        spans[s] = Span(index, index + 1)
-        return spans
+        for c, x in placed.spans.items():
+            spans[c] = self._all(c, x.half) if order[c] < order[s] else x
+        return {**spans, s: Span(index, index + 1, placed.spans[s].half)}
 
     def _set(self, placed: Placed, array: sympy.Expr, layer: Any, spans: Spans) -> sympy.Expr:
         layer = in_shape(layer, tuple(x.size for x in spans.values()))
-        starts = tuple(x.first - self.all[s].first for s, x in spans.items())
+        starts = tuple(x.first - self._all(s, x.half).first for s, x in spans.items())
         return self.named(_name(placed), Update(array, layer, Static(starts)))
 
     # -- what lies beyond ----------------------------------------------------------------------
@@ -230,23 +236,26 @@ class Extension:
             )
         spans = self._range(placed, s, 0)
         for inside, outside in ((Span(n - halo, n), -halo), (Span(0, halo), n)):
-            layer = self._block(array, {**spans, s: inside})
-            array = self._set(placed, array, layer, {**spans, s: Span(outside, outside + halo)})
+            half = spans[s].half
+            layer = self._block(array, {**spans, s: dataclasses.replace(inside, half=half)})
+            beyond = Span(outside, outside + halo, half)
+            array = self._set(placed, array, layer, {**spans, s: beyond})
         return array
 
     def _continued(self, array: sympy.Expr, placed: Placed, s: Coordinate) -> sympy.Expr:
         """Nodes beyond the ends, by the polynomial through those near them."""
-        axis = self.axes[s]
-        count = min(self.order + 2, axis.size)
+        axis, x = self.axes[s], placed.spans[s]
+        nodes = axis.count(x.half)
+        count = min(self.order + (1 if self.middles else 2), nodes)
         for end, inwards in ((0, 1), (1, -1)):
             if axis.cut[end]:
                 continue
-            here = 0 if end == 0 else axis.size - 1
-            known = max(placed.conditions.get((s, end), 0) - 1, 0)
+            here = 0 if end == 0 else nodes - 1
+            known = placed.beyond((s, end))
             near = [here + inwards * (k - known) for k in range(count)]
             for distance in range(known + 1, self.halo[s] + 1):
                 index = here - inwards * distance
-                found = axis.weights(index, near, 0)
+                found = axis.weights(index + x.shift, [i + x.shift for i in near], 0)
                 layers = [self._block(array, self._range(placed, s, i)) for i in near]
                 spans = self._range(placed, s, index)
                 array = self._set(placed, array, weighed(found, layers), spans)
@@ -258,7 +267,7 @@ class Extension:
         for s, end in ends:
             for placed in self._along(s):
                 for k in range(placed.conditions.get((s, end), 0)):
-                    index = self._end_node(s, end, k)
+                    index = self._end_node(placed, s, end, k)
                     shape = tuple(x.size for x in self._range(placed, s, index).values())
                     name = f"{placed.symbol.func.__name__}_{s}_{'end' if end else 'start'}"
                     name += f"_{k}" if k else ""
@@ -280,8 +289,11 @@ class Extension:
             for condition, symbol in self.ends.get((s, end), ()):
                 placed = self.fields[symbol]
                 here = {c: self._at_end(c, e) for c, e in ends} | {s: self._at_end(s, end)}
-                made = Evaluator(placed.coordinates, self.axes, self.order, leaf, ends=here)
-                spans = self._range(placed, s, self._end_node(s, end, 0))
+                made = Evaluator(
+                    placed.coordinates, self.axes, self.order, leaf, ends=here, middles=self.middles
+                )
+                node = self._end_node(None, s, end, 0)
+                spans = {**self._range(placed, s, node), s: Span(node, node + 1)}
                 residuals.append(made(condition.lhs, spans) - made(condition.rhs, spans))
                 conditions.append(condition)
         values = _solved(residuals, list(open_ones.values()), conditions)
@@ -297,20 +309,24 @@ class Extension:
         unknown = max(counts) if self.axes[s].spectral else 0
         return AtEnd(functools.partial(self._beyond, s, end), 1 - 2 * end, unknown)
 
-    def _end_node(self, s: Coordinate, end: int, beyond: int) -> int:
-        """The node at an end, or the one so many beyond it; inside, where there are none beyond."""
+    def _end_node(self, placed: Placed | None, s: Coordinate, end: int, beyond: int) -> int:
+        """The node at an end, or the one so many beyond it; inside, where there are none beyond.
+
+        Of a field in the middles the first one beyond the end.
+        """
         if self.axes[s].spectral:
             beyond = -beyond
-        return self.axes[s].size - 1 + beyond if end else -beyond
+        half = placed is not None and placed.spans[s].half
+        return self.axes[s].size - 1 + beyond if end else -beyond - half
 
     def _beyond(self, s: Coordinate, end: int, symbol: Any) -> int:
         """How many nodes beyond an end conditions give."""
         placed = self.fields.get(symbol)
-        return max(placed.conditions.get((s, end), 0) - 1, 0) if placed else 0
+        return placed.beyond((s, end)) if placed else 0
 
 
 def _within(span: Span, known: Span) -> bool:
-    return not span.half and known.first <= span.first and span.last <= known.last
+    return span.half == known.half and known.first <= span.first and span.last <= known.last
 
 
 def _groups(axes: Mapping[Coordinate, Axis], joined: Sequence[set[End]]) -> list[list[Coordinate]]:

@@ -30,6 +30,11 @@ class Span:
         """How many there are."""
         return self.last - self.first
 
+    @property
+    def shift(self) -> float:
+        """How far behind the nodes they lie."""
+        return 0.5 if self.half else 0.0
+
     def widened(self, before: int, behind: int) -> Span:
         """So many more on both sides."""
         return Span(self.first - before, self.last + behind, self.half)
@@ -84,8 +89,19 @@ class Axis:
         found.__dict__["step"] = self.step  # to the last digit
         return found
 
+    def count(self, half: bool) -> int:
+        """The number of nodes, or of the middles between them."""
+        return self.size - (half and not self.periodic)
+
     def place(self, index: np.ndarray) -> np.ndarray:
-        """Where nodes are; beyond the ends they are reflected, or go on periodically."""
+        """Where nodes are, and the middles behind them, at halves; beyond the ends reflected.
+
+        Or they go on periodically.
+        """
+        below, above = (np.asarray(side(index), int) for side in (np.floor, np.ceil))
+        return np.asarray((self._node(below) + self._node(above)) / 2)
+
+    def _node(self, index: np.ndarray) -> np.ndarray:
         n = self.size
         if self.periodic:
             return self.nodes[index % n] + self.length * (index // n)
@@ -103,8 +119,8 @@ class Axis:
             found[np.arange(len(places)), near] -= found.sum(axis=1)
         return found
 
-    def weights(self, index: int, near: Sequence[int], order: int) -> np.ndarray:
-        """The weights of nodes in a derivative at another node, which may lie beyond an end."""
+    def weights(self, index: float, near: Sequence[float], order: int) -> np.ndarray:
+        """The weights of nodes, or middles, in a derivative at another, maybe beyond an end."""
         if self.step is not None:
             return weights(float(index), np.array(near, float), order) / self.step**order
         return weights(self.place(np.array(index)), self.place(np.array(near)), order)
@@ -158,10 +174,7 @@ class Axis:
 
     def along(self, span: Span) -> np.ndarray:
         """The places of a stretch."""
-        index = np.arange(span.first, span.last)
-        if span.half:
-            return (self.place(index) + self.place(index + 1)) / 2
-        return self.place(index)
+        return self.place(np.arange(span.first, span.last) + span.shift)
 
 
 @dataclasses.dataclass(frozen=True)
