@@ -53,6 +53,7 @@ from .regularise._run import diffeqsolve
 from .stepping._exponential import with_equal_steps
 from .stepping._first_step import first_stiff_step, is_ours
 from .stepping._waves import SpectralRates, spectral_rates
+from .stepping._written_out import written_out
 
 _POINTS = 201  # saved times, where none are asked for
 _DENSE = 10_000_000  # numbers that dense output may hold by default
@@ -303,6 +304,10 @@ def integrate(
         terms, args = terms_and_args(model, driver)
     start = model.state() if y0 is None else y0
     solver = with_mass_of(solver, model)
+    if driver is None and not regularise and not model.networks:
+        solver = written_out(
+            solver, size=model.program.size, controller=controller, adjoint=adjoint
+        )
     waves = None
     if wants_waves(solver):
         args, terms = spectral_rates(model), dfx.ODETerm(_spectral)

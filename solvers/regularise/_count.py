@@ -18,6 +18,7 @@ from ..stepping._exponential import ETDRK4
 from ..stepping._radau import Radau5
 from ..stepping._rosenbrock import AbstractRosenbrock
 from ..stepping._switching import Switching
+from ..stepping._written_out import WrittenOut
 
 # Solvers that are no Runge-Kutta methods: evaluations of the rates (with noise, of the drift).
 _STEPS = {
@@ -53,6 +54,8 @@ def evaluations(solver: Any) -> Evaluations | None:
         return Evaluations(
             3 * inner.step, 2 * inner.fresh
         )  # the second half goes on from the first
+    if isinstance(solver, WrittenOut):
+        return evaluations(solver.method)
     if isinstance(solver, AbstractRosenbrock):  # products by the Jacobian are not among them
         reused = int(solver.tableau.last)
         return Evaluations(solver.tableau.stages - reused, reused)
