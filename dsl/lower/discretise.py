@@ -21,6 +21,7 @@ from .._split import slope_by
 from .._symbols import t, unknown
 from .._system import System
 from .blocks import contracted
+from .dispersion import biased_order, dispersed
 from .edges import with_edges
 from .evaluate import Evaluator, Leaf, Spans
 from .extend import Extension, Placed, Stretch
@@ -33,6 +34,9 @@ from .volume import Volumes, find_laws
 _METADATA = ("unit", "bounds", "guess", "description")
 SCHEMES = ("central", "fourier", *KINDS)
 FOURIER, CHEBYSHEV = "Fourier", "Chebyshev"  # in words
+_UPWIND = {
+    "weno": "WENO, order 5", "upwind": "upwind-biased, order 3", "biased": "biased, order {}",
+}  # fmt: skip
 
 
 # Derivatives from where things come; conservation laws; what is taken of Fourier's coefficients.
@@ -46,7 +50,8 @@ class Fields:
 
     Fields: `system`, as it was declared; `axes`, with the nodes of each coordinate; `placed`, each
     field with the part of the grid that its state holds; `schemes`, for each derivative in words
-    how it is computed.
+    how it is computed; `biased`, the coordinates of derivatives of odd order that are taken from
+    where waves come.
     """
 
     system: System
@@ -55,6 +60,7 @@ class Fields:
     conditions: Conditions
     order: int
     schemes: Mapping[Any, str]
+    biased: frozenset[Coordinate]
     extensions: dict[Any, Extension]  # by their reach; made where an expression needs them
 
     @property
@@ -67,7 +73,8 @@ class Fields:
     def key(self) -> Hashable:
         """What makes two of them put expressions on the grid alike."""
         nodes = tuple((s.name, a.nodes.tobytes(), a.spectral) for s, a in self.axes.items())
-        return nodes, self.order, str(self.system.boundary)
+        biased = tuple(sorted(s.name for s in self.biased))
+        return nodes, self.order, biased, str(self.system.boundary)
 
     def expression(self, e: Any) -> Any:
         """An expression of fields on all nodes, as one of the arrays that are solved for."""
@@ -130,7 +137,7 @@ class Fields:
         key = stretch, tuple(sorted((s.name, n) for s, n in reach.items() if n))
         if key not in self.extensions:
             self.extensions[key] = Extension(
-                self.placed, self.axes, self.conditions, self.order, reach, stretch
+                self.placed, self.axes, self.conditions, self.order, reach, stretch, self.biased
             )
         extension = self.extensions[key]
         return [
@@ -271,11 +278,13 @@ def discretise(
     _refuse_odd(system, axes)
     asked = functools.partial(_asked, scheme, axes)
     laws = find_laws(system, orders, asked)
-    upwind = _upwind(system, owners, orders, asked)
+    waves_from = dispersed(system, owners, orders, conditions, asked)
+    upwind = _upwind(system, owners, orders, asked) | waves_from
     waves = [e for e in _derivatives(system) if _given(scheme, e) == "fourier"]
     fourier = frozenset(p for e in waves for p in _parts(e) if not axes[p.variables[0]].spectral)
     words = _schemes(system, axes, (upwind, laws, fourier), order)
-    fields = Fields(declared, axes, placed, conditions, order, words, {})
+    biased = frozenset(e.variables[0] for e in waves_from)
+    fields = Fields(declared, axes, placed, conditions, order, words, biased, {})
     return _arrays(system, fields, owners, (upwind, laws, fourier)), fields
 
 
@@ -443,8 +452,7 @@ def _schemes(
         elif e in fourier:
             words[e] = FOURIER
         elif e in upwind:
-            weno = upwind[e][0] == "weno"
-            words[e] = "WENO, order 5" if weno else "upwind-biased, order 3"
+            words[e] = _UPWIND[upwind[e][0]].format(biased_order(order))
         elif e in volumes:
             kind = volumes[e]
             words[e] = f"finite volumes, {kind.riemann}, limiter {kind.limiter}"

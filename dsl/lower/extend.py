@@ -22,6 +22,7 @@ from .._nodes import Pad, Static, Update, in_shape, shape_of
 from .._split import slope_by, zero_of
 from .._symbols import unknown
 from .blocks import block, cut, joined, weighed
+from .dispersion import closing_count
 from .evaluate import AtEnd, Evaluator, Spans
 from .grid import Axis, Span
 
@@ -78,7 +79,8 @@ class Extension:
 
     `definitions` says what the arrays are that it names: expressions would be trees of enormous
     size, if each array stood in them wherever it is used. `groups` are coordinates in the order in
-    which they are gone through, those together whose ends conditions join.
+    which they are gone through, those together whose ends conditions join; `biased` are those along
+    which a derivative of odd order is taken from where waves come.
     """
 
     def __init__(
@@ -89,15 +91,18 @@ class Extension:
         order: int,
         halo: Mapping[Coordinate, int],
         stretch: Stretch | None = None,
+        biased: frozenset[Coordinate] = frozenset(),
     ) -> None:
-        self.stretch, self.order = stretch, order
+        self.stretch, self.order, self.biased = stretch, order, biased
         self.axes = axes if stretch is None else stretch.axes(axes)
         self.source = axes
         self.definitions: dict[Any, sympy.Expr] = {}
         self.ends = {(s, end): found for (s, end), found in conditions.ends.items()
                      if not self.axes[s].cut[end]}  # fmt: skip
         self.joined = conditions.joined
-        self.halo = {s: halo.get(s, 0) for s in axes}
+        beyond = [(s, n - 1) for p in fields.values() for (s, _), n in p.conditions.items()
+                  if not axes[s].spectral]  # fmt: skip
+        self.halo = {s: max([halo.get(s, 0), *(n for c, n in beyond if c == s)]) for s in axes}
         self.fields = {u: self._stretched(placed) for u, placed in fields.items()}
         self.groups = _groups(axes, self.joined)
 
@@ -237,7 +242,7 @@ class Extension:
     def _continued(self, array: sympy.Expr, placed: Placed, s: Coordinate) -> sympy.Expr:
         """Nodes beyond the ends, by the polynomial through those near them."""
         axis = self.axes[s]
-        count = min(self.order + 2, axis.size)
+        count = min(closing_count(self.order, s in self.biased), axis.size)
         for end, inwards in ((0, 1), (1, -1)):
             if axis.cut[end]:
                 continue
