@@ -22,7 +22,8 @@ from sciml.dsl import Coordinate, DeclarationError, Model, ModelWarning, express
 from sciml.dsl._coordinates import At
 from sciml.dsl._integral import Integral
 from sciml.dsl._split import slope_by
-from sciml.dsl.lower.discretise import STAGGERED
+from sciml.dsl.lower.dispersion import biased_reach
+from sciml.dsl.lower.schemes import STAGGERED
 from sciml.dsl.lower.upwind import BIASED
 from sciml.dsl.lower.weights import weights
 
@@ -231,6 +232,8 @@ def _symbol(model: Model, term: _Term, mesh: dict, values: np.ndarray) -> Any:
             result = result * _upwinded(words, angle, values) / step
         elif words.startswith(STAGGERED) and n % 2:
             result = result * _central(n, fields.order, angle, half=True) / step**n
+        elif words.startswith("biased"):
+            result = result * _biased(n, fields.order, angle, values) / step**n
         elif term.flux and n == 2:
             result = result * _central(1, fields.order, angle, half=True) ** 2 / step**2
         else:
@@ -244,6 +247,15 @@ def _upwinded(words: str, angle: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(
         values < 0, symbol, -np.conj(symbol)
     )  # D(u, t) = c D(u, s): from below if c < 0
+
+
+def _biased(n: int, order: int, angle: np.ndarray, values: np.ndarray) -> Any:
+    """Of D(u, t) = c D(u, s, n), whose waves come from below if c (-1)^((n + 1) / 2) > 0."""
+    before, behind = biased_reach(n, order, 1)
+    nodes = np.arange(-before, behind + 1.0)
+    found = weights(0.0, nodes, n)
+    symbol = sum(w * np.exp(1j * k * angle) for k, w in zip(nodes, found, strict=True))
+    return np.where(values * (-1) ** ((n + 1) // 2) > 0, symbol, -np.conj(symbol))
 
 
 def _central(n: int, order: int, angle: np.ndarray, *, half: bool) -> Any:

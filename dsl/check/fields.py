@@ -141,28 +141,54 @@ def _numbers(system: System, conditions: Conditions) -> Iterator[Fault]:
         counts = _counted_by_half(u, conditions) if is_complex(u) else conditions.count(u)
         given = [counts.get((s, end), 0) for end in (0, 1)]
         name, low, high = name_of(u), *map(number, system.domain[s])
+        wanted = [order // 2] * 2 if order % 2 == 0 else _of_waves(system, u, s, order)
         expected = None
-        if order % 2 == 0 and given != [order // 2] * 2:
-            expected = f"{order // 2} at {s}={low} and {order // 2} at {s}={high}"
+        if wanted is not None and given != wanted:
+            expected = f"{wanted[0]} at {s}={low} and {wanted[1]} at {s}={high}"
+            if order % 2:
+                expected += f": waves come from {s}={(low, high)[wanted[1] > wanted[0]]}"
         elif order % 2 and order > 1 and (sum(given) != order or min(given) < order // 2):
             expected = f"{order} in all, at least {order // 2} at each end"
         elif order == 1 and max(given) > 1:
             expected = "at most one at each end"
         if expected is None:
             continue
-        few = sum(given) < order
+        few, many = sum(given) < order, sum(given) > order
+        lacks = [a - b for a, b in zip(wanted or [0, 0], given, strict=True)]
         where = place(system, system.survey.unknowns[u])
+        cure = "give one condition less at the end with more, and one more at the other"
+        if few:
+            cure = "add to boundary what is known there, such as "
+            cure += f"Eq({name}.at({s}={(low, high)[lacks[1] > lacks[0]]}), 0)"
+        elif many:
+            cure = "remove what follows from the others"
+        what = f"too {'few' if few else 'many'}" if few or many else "not the right"
         yield Fault(
-            f"{name} has too {'few' if few else 'many'} conditions along {s}, where its equation "
-            f"holds a derivative of order {order}.",
+            f"{name} has {what} conditions along {s}, where its equation holds a derivative of "
+            f"order {order}.",
             **where,
             expected=expected,
             received=f"{given[0]} at {s}={low} and {given[1]} at {s}={high}",
-            cure="add to boundary what is known there, such as "
-            f"Eq({name}.at({s}={(low, high)[given[1] < given[0]]}), 0)"
-            if few
-            else "remove what follows from the others",
+            cure=cure,
         )
+
+
+def _of_waves(system: System, u: Any, s: Coordinate, order: int) -> list[int] | None:
+    """How many conditions each end takes for a derivative of odd order: one more where waves enter.
+
+    By the sign of its coefficient beside the rate; None where that is not known, or of order 1.
+    """
+    rate, top = sympy.Derivative(u, t), sympy.Derivative(u, (s, order))
+    for equation in system.equations if order > 1 else ():
+        rest: Any = equation.rhs - equation.lhs
+        if not rest.has(rate) or not rest.has(top):
+            continue
+        slope = (slope_by(rest, top) / -slope_by(rest, rate)).subs(_values(system))
+        if slope.is_number and slope.is_real and slope != 0:
+            less = order // 2
+            upwards = slope * (-1) ** ((order + 1) // 2) > 0
+            return [less + 1, less] if upwards else [less, less + 1]
+    return None
 
 
 def _counted_by_half(u: Any, conditions: Conditions) -> dict[Any, int]:

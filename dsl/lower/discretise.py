@@ -12,12 +12,11 @@ import numpy as np
 import sympy
 from sympy.core.function import AppliedUndef
 
-from .._boundary import Conditions, sort_conditions, spatial_orders
+from .._boundary import Conditions, sort_conditions
 from .._coordinates import Coordinate, is_field
 from .._errors import DeclarationError
 from .._matching import maximum_matching
 from .._nodes import in_shape, shape_of
-from .._split import slope_by
 from .._symbols import t, unknown
 from .._system import System
 from .blocks import contracted
@@ -26,20 +25,11 @@ from .evaluate import Evaluator, Leaf, Spans
 from .extend import Extension, Placed, Stretch
 from .grid import Axis, Span, make_axes
 from .pieces import find_reaches, find_strips, rates_apart, together
+from .schemes import FOURIER, NOTHING, Scheme, Special, choose_schemes
 from .spectral import Semilinear, split_linear
-from .staggered import Middles, Staggered, find_middles
-from .upwind import KINDS
-from .volume import Volumes, find_laws
+from .staggered import Middles
 
 _METADATA = ("unit", "bounds", "guess", "description")
-SCHEMES = ("central", "fourier", *KINDS)
-FOURIER, CHEBYSHEV, STAGGERED = "Fourier", "Chebyshev", "staggered"  # in words
-Scheme = str | Volumes | Staggered | Mapping[Any, Any] | None
-
-
-# Derivatives from where things come; conservation laws; what is taken of Fourier's coefficients.
-Special = tuple[Mapping, Mapping, frozenset]
-NOTHING: Special = ({}, {}, frozenset())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,7 +38,8 @@ class Fields:
 
     Fields: `system`, as it was declared; `axes`, with the nodes of each coordinate; `placed`, each
     field with the part of the grid that its state holds; `schemes`, for each derivative in words
-    how it is computed.
+    how it is computed; `closing`, from how many nodes the fields go on beyond the ends of a
+    coordinate.
     """
 
     system: System
@@ -57,6 +48,7 @@ class Fields:
     conditions: Conditions
     order: int
     schemes: Mapping[Any, str]
+    closing: Mapping[Coordinate, int]
     extensions: dict[Any, Extension]  # by their reach; made where an expression needs them
 
     @property
@@ -70,7 +62,8 @@ class Fields:
         """What makes two of them put expressions on the grid alike."""
         nodes = tuple((s.name, a.nodes.tobytes(), a.spectral) for s, a in self.axes.items())
         apart = sorted((str(u), s.name) for u, s in self.middles)
-        return nodes, self.order, str(self.system.boundary), str(apart)
+        closing = tuple(sorted((s.name, n) for s, n in self.closing.items()))
+        return nodes, self.order, closing, str(self.system.boundary), str(apart)
 
     @functools.cached_property
     def middles(self) -> Middles:
@@ -138,7 +131,7 @@ class Fields:
         key = stretch, tuple(sorted((s.name, n) for s, n in reach.items() if n))
         if key not in self.extensions:
             self.extensions[key] = Extension(
-                self.placed, self.axes, self.conditions, self.order, reach, stretch
+                self.placed, self.axes, self.conditions, self.order, reach, stretch, self.closing
             )
         extension = self.extensions[key]
         return [
@@ -286,19 +279,11 @@ def discretise(
     periodic = {s: any(s in found for found in conditions.periodic.values())
                 for s in system.coordinates}  # fmt: skip
     axes = make_axes(system, grid, periodic)
-    orders, owners = spatial_orders(system), _owners(system)
-    middles = find_middles(system, owners, conditions, scheme)
-    _refuse_staggered(axes, middles, order)
-    placed = {u: _placed(u, axes, conditions.count(u), middles) for u in system.fields}
-    _refuse_odd(system, axes)
-    asked = functools.partial(_asked, scheme, axes)
-    laws = find_laws(system, orders, asked)
-    upwind = _upwind(system, owners, orders, asked)
-    waves = [e for e in _derivatives(system) if _given(scheme, e) == "fourier"]
-    fourier = frozenset(p for e in waves for p in _parts(e) if not axes[p.variables[0]].spectral)
-    words = _schemes(system, axes, (upwind, laws, fourier), order, {s for _, s in middles})
-    fields = Fields(declared, axes, placed, conditions, order, words, {})
-    return _arrays(system, fields, owners, (upwind, laws, fourier)), fields
+    owners = _owners(system)
+    chosen = choose_schemes(system, owners, axes, conditions, scheme, order)
+    placed = {u: _placed(u, axes, conditions.count(u), chosen.middles) for u in system.fields}
+    fields = Fields(declared, axes, placed, conditions, order, chosen.words, chosen.closing, {})
+    return _arrays(system, fields, owners, chosen.special), fields
 
 
 def _placed(
@@ -383,141 +368,3 @@ def _owners(system: System) -> list[Any]:
 def _coordinates_of(e: Any) -> set[Coordinate]:
     """The coordinates on which an expression depends; not those at which it is taken."""
     return {s for s in e.free_symbols if isinstance(s, Coordinate)}
-
-
-# -- schemes ---------------------------------------------------------------------------------------
-
-
-def _upwind(
-    system: System,
-    owners: Sequence[Any],
-    orders: Mapping[Any, int],
-    asked: Callable[[sympy.Derivative], Any],
-) -> dict[Any, tuple[str, sympy.Expr]]:
-    """First derivatives that are taken from where the field comes, and its speed.
-
-    Where a field is moved along a coordinate, and nothing of it is damped there: no derivative of
-    second order.
-    """
-    found: dict[Any, tuple[str, sympy.Expr]] = {}
-    for equation, owner in zip(system.equations, owners, strict=True):
-        if owner is None or not is_field(owner):
-            continue
-        rate = sympy.Derivative(owner, t)
-        rest: Any = equation.rhs - equation.lhs
-        factor = -rest.coeff(rate)
-        if factor == 0:
-            continue
-        for s in (s for s in owner.args if isinstance(s, Coordinate)):
-            slope = sympy.Derivative(owner, s)
-            kind = asked(slope)
-            if kind is None:
-                kind = "weno" if orders.get((owner, s), 0) == 1 else "central"
-            speed = -slope_by(rest, slope) / factor
-            if kind in KINDS and speed != 0:
-                found[slope] = kind, speed
-    return found
-
-
-def _refuse_odd(system: System, axes: Mapping[Coordinate, Axis]) -> None:
-    """Third derivatives, and fifth ones, by one polynomial: their equations are not stable.
-
-    Source: Merryfield, Shizgal, Properties of collocation third-derivative operators (1993).
-    """
-    for e in _derivatives(system):
-        counts: Any = e.variable_count
-        odd = [s for s, n in counts if s in axes and axes[s].spectral and n > 1 and n % 2]
-        if odd:
-            raise DeclarationError(
-                f"{e}: derivatives of odd order from the third on grow without bound at "
-                f"Chebyshev's nodes: give {odd[0]} a number of nodes, or make it periodic"
-            )
-
-
-def _refuse_staggered(axes: Mapping[Coordinate, Axis], middles: Middles, order: int) -> None:
-    for u, s in sorted(middles, key=str):
-        if order > 4 and not axes[s].periodic:
-            raise DeclarationError(
-                f"Staggered: with order {order} waves grow at the ends of {s}: take order 2 or 4"
-            )
-        if axes[s].spectral:
-            raise DeclarationError(
-                f"Staggered: {u} lies between the nodes of {s}, which are Chebyshev's: give {s} a "
-                "number of nodes, or take another scheme"
-            )
-
-
-def _asked(scheme: Any, axes: Mapping[Coordinate, Axis], slope: Any) -> Any:
-    """The scheme that was asked for, of one derivative: by the nodes of its coordinate, first."""
-    if any(axes[s].spectral for s in slope.variables if s in axes):
-        return CHEBYSHEV
-    return _given(scheme, slope)
-
-
-def _given(scheme: Any, slope: Any) -> Any:
-    """The scheme that was given for a derivative."""
-    kind = scheme.get(slope) if isinstance(scheme, Mapping) else scheme
-    if isinstance(scheme, Staggered):
-        return "central"
-    if kind is not None and not isinstance(kind, Volumes) and kind not in SCHEMES:
-        names = ", ".join(f'"{name}"' for name in SCHEMES)
-        raise DeclarationError(
-            f"scheme: one of {names}, sm.Volumes(...) or, for all of a system, sm.Staggered(), not "
-            f"{kind!r}"
-        )
-    return kind
-
-
-def _schemes(
-    system: System,
-    axes: Mapping[Coordinate, Axis],
-    special: Special,
-    order: int,
-    apart: set[Coordinate],
-) -> dict[Any, str]:
-    """For each derivative by a coordinate, in words, how it is computed."""
-    upwind, laws, fourier = special
-    words = {}
-    volumes: dict[Any, Volumes] = {}
-    for found in laws.values():
-        kind = next((law.volumes for law in found.values() if law is not None), None)
-        volumes |= dict.fromkeys(found, kind)
-    for e in _derivatives(system):
-        spectral = [axes[s] for s in e.variables if s in axes and axes[s].spectral]
-        if spectral:
-            words[e] = f"{CHEBYSHEV}, {spectral[0].size} nodes"
-        elif e in fourier:
-            words[e] = FOURIER
-        elif e in upwind:
-            weno = upwind[e][0] == "weno"
-            words[e] = "WENO, order 5" if weno else "upwind-biased, order 3"
-        elif e in volumes:
-            kind = volumes[e]
-            words[e] = f"finite volumes, {kind.riemann}, limiter {kind.limiter}"
-        elif apart & set(e.variables):
-            words[e] = f"{STAGGERED}, order {order}"
-        elif isinstance(e.expr, AppliedUndef):
-            words[e] = f"central, order {order}"
-        else:
-            words[e] = f"difference of fluxes between the nodes, order {order}"
-    return words
-
-
-def _parts(e: sympy.Derivative) -> list[sympy.Derivative]:
-    """A derivative by several coordinates, and those by fewer of them that it is taken of."""
-    found = [e]
-    variables: Any = e.variable_count
-    counts = [(s, n) for s, n in variables if isinstance(s, Coordinate)]
-    while len(counts) > 1:
-        counts = counts[1:]
-        found.append(sympy.Derivative(e.expr, *counts))
-    return found
-
-
-def _derivatives(system: System) -> list[sympy.Derivative]:
-    """The derivatives by coordinates in the equations."""
-    found: dict[sympy.Derivative, None] = {}
-    for equation in system.equations:
-        both = equation.lhs.atoms(sympy.Derivative) | equation.rhs.atoms(sympy.Derivative)
-        found |= dict.fromkeys(sorted(both, key=str))
-    return [e for e in found if any(isinstance(s, Coordinate) for s in e.variables)]

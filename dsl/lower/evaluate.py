@@ -32,9 +32,10 @@ from .._nodes import (
 )
 from .._symbols import Parameter, t
 from .blocks import as_number, contracted, cut, weighed
+from .dispersion import biased_reach
 from .grid import Axis, Span
 from .staggered import Middles
-from .upwind import upwinded
+from .upwind import KINDS, upwinded
 from .volume import Law, Laws, sides
 from .weights import weights
 
@@ -64,7 +65,7 @@ class Evaluator:
     """Expressions as arrays with an axis for each of `coordinates`, of length 1 where constant.
 
     `leaf` gives the values of a field at nodes; `order` is that of the schemes; `upwind` gives the
-    scheme and the speed of a first derivative that is taken from where things come. `ends` says of
+    scheme of a derivative that is taken from where things come, and their speed. `ends` says of
     which coordinates we are at an end. `laws` are the derivatives of fluxes that finite volumes
     take, and `fourier` those that are taken of Fourier's coefficients. `named` gives a symbol for
     an array, so that what is large stands in expressions only once. `middles` are the fields that
@@ -188,8 +189,8 @@ class Evaluator:
             return self._spectral(inner, s, n, spans)
         if s in self.ends:
             return self._at_end(inner, s, n, spans)
-        if e in self.upwind and not span.half:
-            kind, speed = self.upwind[e]
+        kind, speed = self.upwind.get(e, ("central", sympy.S.Zero))
+        if kind in KINDS and not span.half:
             reach = 3
             values = self(inner, {**spans, s: span.widened(reach, reach)})
             moved = {
@@ -205,6 +206,9 @@ class Evaluator:
         if self._half(inner, s, n, span) != span.half:
             before, behind = _reach((n + self.order) // 2, span)
             source = span.nodes(before, behind)
+        elif kind == "biased":
+            before, behind = biased_reach(n, self.order, speed)
+            source = span.widened(before, behind)
         else:
             before = (2 * ((n + 1) // 2) - 1 + self.order) // 2
             source = span.widened(before, before)

@@ -88,7 +88,8 @@ class Extension:
 
     `definitions` says what the arrays are that it names: expressions would be trees of enormous
     size, if each array stood in them wherever it is used. `groups` are coordinates in the order in
-    which they are gone through, those together whose ends conditions join.
+    which they are gone through, those together whose ends conditions join; `closing` says from how
+    many nodes the fields go on beyond the ends of a coordinate.
     """
 
     def __init__(
@@ -99,15 +100,17 @@ class Extension:
         order: int,
         halo: Mapping[Coordinate, int],
         stretch: Stretch | None = None,
+        closing: Mapping[Coordinate, int] | None = None,
     ) -> None:
-        self.stretch, self.order = stretch, order
+        self.stretch, self.order, self.closing = stretch, order, closing or {}
         self.axes = axes if stretch is None else stretch.axes(axes)
         self.source = axes
         self.definitions: dict[Any, sympy.Expr] = {}
         self.ends = {(s, end): found for (s, end), found in conditions.ends.items()
                      if not self.axes[s].cut[end]}  # fmt: skip
         self.joined = conditions.joined
-        beyond = [(end[0], p.beyond(end)) for p in fields.values() for end in p.conditions]
+        beyond = [(s, p.beyond((s, e))) for p in fields.values() for s, e in p.conditions
+                  if not axes[s].spectral]  # fmt: skip
         self.halo = {s: max([halo.get(s, 0), *(n for c, n in beyond if c == s)]) for s in axes}
         self.fields = {u: self._stretched(placed) for u, placed in fields.items()}
         self.groups = _groups(axes, self.joined)
@@ -246,7 +249,7 @@ class Extension:
         """Nodes beyond the ends, by the polynomial through those near them."""
         axis, x = self.axes[s], placed.spans[s]
         nodes = axis.count(x.half)
-        count = min(self.order + (1 if self.middles else 2), nodes)
+        count = min(self.closing.get(s, self.order + 2), nodes)
         for end, inwards in ((0, 1), (1, -1)):
             if axis.cut[end]:
                 continue

@@ -15,11 +15,12 @@ from sympy.core.function import AppliedUndef
 
 from .._boundary import Conditions
 from .._coordinates import At, Coordinate, is_field
+from .._equations import Equation
 from .._errors import DeclarationError
 from .._integral import Integral
 from .._split import slope_by
-from .._symbols import t
 from .._system import System
+from .grid import Axis
 
 Middles = frozenset[tuple[Any, Coordinate]]  # a field, and a coordinate between whose nodes it is
 _Link = tuple[int, Any, Any, int]  # how strong it is, two fields, and 1 if they lie apart
@@ -64,23 +65,64 @@ class Staggered:
 
 
 def find_middles(
-    system: System, owners: Sequence[Any], conditions: Conditions, scheme: Any
+    system: System,
+    owners: Sequence[Any],
+    axes: Mapping[Coordinate, Axis],
+    conditions: Conditions,
+    scheme: Any,
 ) -> Middles:
-    """The fields that lie in the middles of coordinates; none, if the scheme is another.
+    """The fields that lie in the middles of coordinates.
 
-    `owners` are the unknowns that each equation is for.
+    Where `Staggered` is asked for; and without being asked where fields drive each other in waves
+    that nothing damps, between ends: there central differences let waves grow. `owners` are the
+    unknowns that each equation is for.
     Raises `DeclarationError` where middles are given of what is no field, or no coordinate of it.
     """
-    if not isinstance(scheme, Staggered):
+    asked = isinstance(scheme, Staggered)
+    if scheme is not None and not asked:
         return frozenset()
-    if scheme.middles is not None:
+    if asked and scheme.middles is not None:
         return _given(system, scheme.middles)
     found: set[tuple[Any, Coordinate]] = set()
-    for s in system.coordinates:
+    for s, axis in axes.items():
+        if not asked and (axis.periodic or axis.spectral or conditions.joined):
+            continue
         own = [u for u in system.fields if s in u.args]
         for group in _groups(own, _links(system, owners, s)):
-            found |= {(u, s) for u in _between(group, own, s, conditions)}
+            if asked or all(_only_driven(system, owners, u, s) for u in group):
+                found |= {(u, s) for u in _between(group, own, s, conditions)}
     return frozenset(found)
+
+
+def _only_driven(system: System, owners: Sequence[Any], u: Any, s: Coordinate) -> bool:
+    """Whether a field has a rate, of order one, and no derivative of its own along a coordinate."""
+    for equation, owner in zip(system.equations, owners, strict=True):
+        if owner == u:
+            rates = system.survey.orders.get(u, 0)
+            return rates == 1 and not _own_orders(equation, u, s)
+    return False
+
+
+def is_undamped(system: System, owners: Sequence[Any], u: Any, s: Coordinate) -> bool:
+    """Whether nothing damps a field along a coordinate: no even derivative of its own."""
+    for equation, owner in zip(system.equations, owners, strict=True):
+        if owner == u:
+            waves = system.survey.orders.get(u, 0) > 1
+            return waves or all(n % 2 for n in _own_orders(equation, u, s))
+    return False
+
+
+def _own_orders(equation: Equation, u: Any, s: Coordinate) -> set[int]:
+    """The orders of the derivatives of a field by a coordinate in its own equation."""
+    found = equation.lhs.atoms(sympy.Derivative) | equation.rhs.atoms(sympy.Derivative)
+    return {_count(e, s) for e in found if s in e.variables and e.has(u)}
+
+
+def _count(e: Any, s: Coordinate) -> int:
+    """How often derivatives are taken by a coordinate, those inside of others counted too."""
+    if isinstance(e, sympy.Derivative):
+        return e.variables.count(s) + _count(e.expr, s)
+    return max((_count(a, s) for a in e.args), default=0)
 
 
 def _given(system: System, middles: Mapping[Any, Any]) -> Middles:
@@ -107,35 +149,34 @@ def _links(system: System, owners: Sequence[Any], s: Coordinate) -> list[_Link]:
         if owner is None or not is_field(owner) or s not in owner.args:
             continue
         rest = equation.rhs - equation.lhs
-        for derivative in _linear(rest):
-            inner, counts = derivative, {}
-            while isinstance(inner, sympy.Derivative):
-                variables: Any = inner.variable_count
-                for c, n in variables:
-                    counts[c] = counts.get(c, 0) + int(n)
-                inner = inner.expr
-            if inner != owner and s in inner.args:
-                total = sum(n for c, n in counts.items() if c != t)
-                links[total, owner, inner, counts.get(s, 0) % 2] = None
+        for e in _linear(rest):
+            (other,) = {u for u in e.atoms(AppliedUndef) if is_field(u)}
+            if other != owner and s in other.args:
+                total = sum(_count(e, c) for c in other.args if isinstance(c, Coordinate))
+                links[total, owner, other, _count(e, s) % 2] = None
     return sorted(links, key=lambda link: -link[0])
 
 
 def _linear(rest: Any) -> Iterator[Any]:
     """The derivatives of fields, and fields, whose factors hold no field."""
-    for e in _parts(rest):
-        factor = slope_by(rest, e)
-        if factor != 0 and not any(is_field(u) for u in factor.atoms(AppliedUndef)):
-            yield e
+    yield from (e for e in _parts(rest) if _is_linear(rest, e))
+
+
+def _is_linear(expression: Any, e: Any) -> bool:
+    factor = slope_by(expression, e)
+    return factor != 0 and not any(is_field(u) for u in factor.atoms(AppliedUndef))
 
 
 def _parts(e: Any) -> list[Any]:
-    """Derivatives of fields, not of products, and fields outside of them."""
+    """Derivatives of what is linear in one field, and fields outside of derivatives."""
     if isinstance(e, At | Integral):
         return []
     if isinstance(e, AppliedUndef):
         return [e] if is_field(e) else []
-    if isinstance(e, sympy.Derivative) and isinstance(e.expr, AppliedUndef | sympy.Derivative):
-        return [e] if is_field(next(iter(e.atoms(AppliedUndef)), None)) else []
+    if isinstance(e, sympy.Derivative):
+        inside = _parts(e.expr)
+        alone = len(inside) == 1 and _is_linear(e.expr, inside[0])
+        return [e] if alone else []
     return list(dict.fromkeys(part for a in e.args for part in _parts(a)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,10 +12,12 @@ import numpy as np
 from sciml.dsl import Model, shape_of
 from sciml.dsl._show import name_of, text
 
+from ._observed import Quantity
+
 FORMAT = 1
 
 
-def description(model: Model) -> dict[str, Any]:
+def description(model: Model, observed: Sequence[Quantity]) -> dict[str, Any]:
     """Everything that a user of the artefact must know of the model, as plain data for JSON."""
     initial = np.asarray(model.initial)
     return {
@@ -22,10 +25,12 @@ def description(model: Model) -> dict[str, Any]:
         "name": model.system.name,
         "dtype": str(np.dtype(model.dtype)),
         "equations": [str(equation) for equation in model.system.equations],
+        "conditions": [str(condition) for condition in model.system.boundary],
+        "grid": {name: np.asarray(nodes).tolist() for name, nodes in model.grid.items()},
         "size": model.program.size,
         "states": [_state(model, piece, initial[piece.slice]) for piece in model.states],
         "parameters": [_parameter(model, p) for p in model.program.parameters],
-        "observed": [_observed(s, e) for s, e in model.program.observed.items()],
+        "observed": [_observed(quantity) for quantity in observed],
         "networks": [_network(name, module) for name, module in model.networks.items()],
         "written_by": {"sciml": version(), "jax": jax.__version__},
     }
@@ -72,13 +77,14 @@ def _parameter(model: Model, parameter: Any) -> dict[str, Any]:
     }
 
 
-def _observed(symbol: Any, expression: Any) -> dict[str, Any]:
+def _observed(quantity: Quantity) -> dict[str, Any]:
     return {
-        "name": name_of(symbol),
-        "shape": list(shape_of(expression)),
-        "unit": getattr(symbol, "unit", None),
-        "description": getattr(symbol, "description", ""),
-        "expression": text(expression),
+        "name": quantity.name,
+        "shape": list(shape_of(quantity.array)),
+        "coordinates": list(quantity.coordinates),
+        "unit": getattr(quantity.symbol, "unit", None),
+        "description": getattr(quantity.symbol, "description", ""),
+        "expression": quantity.shown,
     }
 
 

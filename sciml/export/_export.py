@@ -17,6 +17,7 @@ from jaxtyping import Array
 from sciml.dsl import Model, System, compile, refuse_algebraic
 
 from ._errors import ExportError
+from ._observed import Quantity, quantities, values_of
 from ._python import METHODS, python_source
 from ._stablehlo import archive
 
@@ -32,6 +33,7 @@ def export(
     method: str = "tsit5",
     max_steps: int = 4096,
     platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
+    observed: Mapping[str, Any] | None = None,
 ) -> tuple[Path, ...]:
     """Writes a model as files that run with jax alone: ``path.py`` and ``path.sciml``.
 
@@ -53,7 +55,13 @@ def export(
     of the solve, "tsit5" (explicit, order 5) or "rodas4" (for stiff models, with a dense
     Jacobian); `max_steps` that a solve may take; `platforms` that the archive can run on, some of
     "cpu", "cuda", "rocm" and "tpu". A model may lack values of parameters or of
-    unknowns: they are then marked as required.
+    unknowns: they are then marked as required. `observed`, further quantities by their names, any
+    expressions of the symbols.
+
+    The state of a field lacks the nodes at which conditions give it. Among what is observed each
+    field has its own name, and stands on all nodes, which are in ``GRID`` and in `metadata.json`:
+    ``observed(t, y)["u"]``, and ``jax.vmap(observed)(ts, ys)["u"]`` of a solve; of the archive,
+    ``jax.lax.map``.
 
     Returns the paths written. Nothing is written where something goes wrong.
 
@@ -71,20 +79,25 @@ def export(
     _check_choices(kind, method, max_steps, platforms)
     base = _base(path)
     model = compile(model) if isinstance(model, System) else model
+    found = quantities(model, observed)
     refuse_algebraic(model, "export", "write each as a definition, Eq(z, ...), if it can be solved")
     name = base.name
     contents: dict[Path, bytes] = {}
     with jax.enable_x64(np.dtype(model.dtype) == np.float64):
         if kind in ("both", "python"):
-            source = python_source(model, name, method=method, max_steps=max_steps)
-            _verify(model, _executed(source, name))
+            source = python_source(model, name, method=method, max_steps=max_steps, observed=found)
+            _verify(model, _executed(source, name), found)
             contents[base.with_name(f"{name}.py")] = source.encode()
         if kind in ("both", "stablehlo"):
-            source = python_source(model, name, method=method, max_steps=max_steps, terms=False)
+            source = python_source(
+                model, name, method=method, max_steps=max_steps, terms=False, observed=found
+            )
             namespace = _executed(source, name)
             namespace["NETWORKS"] = {key: _apply(module) for key, module in model.networks.items()}
             namespace["WEIGHTS"] = {key: {} for key in model.networks}
-            data = archive(model, namespace, name, method=method, platforms=platforms)
+            data = archive(
+                model, namespace, name, method=method, platforms=platforms, observed=found
+            )
             contents[base.with_name(f"{name}.sciml")] = data
     _write(contents)
     return tuple(contents)
@@ -128,7 +141,7 @@ def _apply(module: Any) -> Any:
     return lambda _, *inputs: module(*inputs)
 
 
-def _verify(model: Model, namespace: Mapping[str, Any]) -> None:
+def _verify(model: Model, namespace: Mapping[str, Any], found: Sequence[Quantity]) -> None:
     """Refuses a file that does not compute what the model does: a term that is no pure function."""
     parameters = {name: _known(value) for name, value in model.parameters.items()}
     model = model.replace(values=parameters)
@@ -138,7 +151,7 @@ def _verify(model: Model, namespace: Mapping[str, Any]) -> None:
     def written(t: Array, y: Array) -> Any:
         return tuple(namespace[name](t, y, parameters) for name in ("vector_field", "observed"))
 
-    expected = jax.jit(lambda t, y: (model.vector_field(t, y), model.observed(t, y)))(t, y)
+    expected = jax.jit(lambda t, y: (model.vector_field(t, y), values_of(model, t, y, found)))(t, y)
     received = jax.jit(written)(t, y)
     close = 1e3 * float(jnp.finfo(y.dtype).eps)
     for a, b in zip(jax.tree.leaves(received), jax.tree.leaves(expected), strict=True):

@@ -17,6 +17,7 @@ from sciml.dsl.codegen.program import Function
 from . import _integrate, _rodas4, _template, _tsit5
 from ._describe import description, version
 from ._networks import NetworkCode, helper_code, network_code
+from ._observed import Quantity, quantities
 from ._text import entry, paragraph, wrapped
 
 METHODS: Mapping[str, ModuleType] = {"tsit5": _tsit5, "rodas4": _rodas4}
@@ -26,15 +27,23 @@ _SHOWN = 200  # equations and symbols listed in the docstring
 
 
 def python_source(
-    model: Model, name: str, *, method: str, max_steps: int, terms: bool = True
+    model: Model,
+    name: str,
+    *,
+    method: str,
+    max_steps: int,
+    terms: bool = True,
+    observed: Sequence[Quantity] | None = None,
 ) -> str:
-    """The text of the Python file called `name`.
+    """The text of the Python file called `name`; `observed` are its quantities, if not the model's.
 
     Without `terms`, the neural and forcing terms are left out: ``NETWORKS`` is to be filled in.
 
     Raises `ExportError` for a term that cannot be written.
     """
-    functions = _functions(model)
+    observed = quantities(model) if observed is None else observed
+    about = description(model, observed)
+    functions = _functions(model, observed)
     tables: list[np.ndarray] = []
     code = [_renumbered(function, tables) for function in functions]
     networks: dict[str, NetworkCode] = {}
@@ -48,9 +57,9 @@ def python_source(
     used = [name for name in ("linalg", "special") if re.search(rf"(?<![\w.]){name}\.", text)]
     extra = f"from jax.scipy import {', '.join(used)}\n" if used else ""
     parts = [
-        f'"""{_docstring(model, name)}"""\n',
+        f'"""{_docstring(about, name)}"""\n',
         f"import jax\nimport jax.numpy as jnp\nfrom jax import lax\n{extra}",
-        _settings(model, max_steps),
+        _settings(about, max_steps),
         _copied(_template, "copied"),
         *(_wrapped(source) for source in code),
         _copied(_template, "call") if re.search(rf"\b(call|call_each|{_SLOPES})\(", text) else "",
@@ -63,10 +72,10 @@ def python_source(
     return _joined(parts)
 
 
-def _functions(model: Model) -> list[Function]:
+def _functions(model: Model, quantities: Sequence[Quantity]) -> list[Function]:
     """The generated functions: rates, observed quantities, initial values."""
     program = model.program
-    observed = list(program.observed.values())
+    observed = [quantity.array for quantity in quantities]
     given = program.initial_expressions
     computed = [given[s.name] for s in program.states if s.name in given]
     return [
@@ -102,14 +111,15 @@ def _stored(tables: list[np.ndarray], array: np.ndarray) -> int:
 # -- text ------------------------------------------------------------------------------------------
 
 
-def _settings(model: Model, max_steps: int) -> str:
+def _settings(about: dict[str, Any], max_steps: int) -> str:
     """Names, shapes and defaults."""
-    about = description(model)
     states = {s["name"]: f"({s['first']}, {tuple(s['shape'])})" for s in about["states"]}
     shapes = {p["name"]: str(tuple(p["shape"])) for p in about["parameters"]}
     computed = tuple(s["name"] for s in about["states"] if s["computed"])
     initial = {s["name"]: None if s["computed"] else s["initial"] for s in about["states"]}
-    public = ", ".join(f'"{name}"' for name in sorted(PUBLIC))
+    grid = ["# The nodes of each coordinate.", _defaults("GRID", about["grid"])]
+    names = sorted([*PUBLIC, "GRID"]) if about["grid"] else sorted(PUBLIC)
+    public = ", ".join(f'"{name}"' for name in names)
     lines = [
         f"__all__ = [{public}]",
         "",
@@ -122,6 +132,7 @@ def _settings(model: Model, max_steps: int) -> str:
         _defaults("PARAMETERS", {p["name"]: p["default"] for p in about["parameters"]}),
         _mapping("SHAPES", shapes),
         wrapped(f"OBSERVED = {_names([o['name'] for o in about['observed']])}"),
+        *(grid if about["grid"] else ()),
         f"MAX_STEPS = {max_steps}",
     ]
     return "\n".join(lines)
@@ -187,12 +198,11 @@ def _joined(parts: Sequence[str]) -> str:
     return "\n\n".join([head, imports]) + "\n\n" + "\n\n\n".join(rest) + "\n"
 
 
-def _docstring(model: Model, name: str) -> str:
-    about = description(model)
+def _docstring(about: dict[str, Any], name: str) -> str:
     title = about["name"] or name
     count = f"{about['size']} unknowns with {len(about['parameters'])} parameters"
     observed = [f"{o['name']} := {o['expression']}" for o in about["observed"]]
-    equations = [*about["equations"], *observed]
+    equations = [*about["equations"], *about["conditions"], *observed]
     lines = [f"{title}: a differential equation in {count}.", "", "Equations"]
     lines += ["    " + equation for equation in equations[:_SHOWN]]
     lines += [f"    ... and {len(equations) - _SHOWN} more"] if len(equations) > _SHOWN else []

@@ -19,6 +19,7 @@ from sciml.dsl import Model
 from . import _integrate
 from ._describe import description
 from ._errors import ExportError
+from ._observed import Quantity
 
 README = """\
 {title}: a model exported by sciml as StableHLO. Loading it needs jax and nothing else:
@@ -60,6 +61,7 @@ def archive(
     *,
     method: str,
     platforms: Sequence[str],
+    observed: Sequence[Quantity],
 ) -> bytes:
     """The bytes of the archive called `name`.
 
@@ -67,7 +69,7 @@ def archive(
 
     Raises `ExportError` where jax cannot lower a function for one of them.
     """
-    about = description(model)
+    about = description(model, observed)
     arguments = _arguments(about)
     contents: dict[str, bytes] = {}
     for key, (function, needed) in _functions(about, namespace).items():

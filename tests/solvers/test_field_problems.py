@@ -1,6 +1,6 @@
 """The partial differential equations of problems.md that have exact solutions, to 1e-6 or better.
 
-Kuramoto-Sivashinsky's and the soliton of Korteweg and de Vries (on a ring, to 1e-8) stand in
+Kuramoto-Sivashinsky's and the soliton of Korteweg and de Vries on a ring (to 1e-8) stand in
 stepping/test_waves.py, the order of WENO in dsl/lower.
 """
 
@@ -119,6 +119,15 @@ def test_advection_diffusion_and_dispersion():
     options = {"scheme": "fourier", "solver": sm.ETDRK4(), "dt0": 0.05,
                "stepsize_controller": dfx.ConstantStepSize()}  # fmt: skip
     assert error(system, {u: turning}, 0.1, {x: 16}, **options) < 1e-12
+
+
+def test_a_soliton_between_ends():
+    """Korteweg and de Vries: two conditions where waves enter, and one where they leave."""
+    soliton = sympy.sech((x - t) / 2) ** 2 / 2
+    ends = [held(u, soliton, x, -10), held(u, soliton, x, 10), sloped(u, soliton, x, 10)]
+    system = line(sm.Eq(D(u, t), -6 * u * D(u, x) - D(u, x, 3)), soliton, -10, 10, ends)
+    found = error(system, {u: soliton}, 2.0, {x: 161}, order=6, **STIFF | {"rtol": 1e-8})
+    assert found < 1e-6
 
 
 def test_burgers_in_the_plane():

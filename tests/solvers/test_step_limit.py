@@ -36,6 +36,10 @@ PLATE = sm.System(
     boundary=[sm.Eq(q.at(x=0), q.at(x=1)), sm.Eq(q.at(y=0), q.at(y=1))],
     initial={q: sin(2 * pi * x)},
 )
+DISPERSION = sm.System(
+    sm.Eq(D(u, t), -c * D(u, x, 3)), domain={x: (0, 1)}, initial={u: sin(pi * x) ** 2},
+    boundary=[*HELD["boundary"], sm.Eq(sm.at(D(u, x), x=1), 0)],
+)  # fmt: skip
 _STEPS = 600
 
 
@@ -89,6 +93,13 @@ def test_what_is_refused_blows_up_and_what_is_taken_does_not(system, grid, solve
     solved(model, solver, 0.8 * limit)
     with pytest.raises(sm.DeclarationError, match="is too long for"):
         solved(model, solver, 1.3 * limit)
+
+
+def test_dispersion_between_ends_out_of_which_growing_waves_move():
+    model = sm.compile(DISPERSION, grid={x: 48})
+    limit = longest(model, dfx.Tsit5())
+    assert largest(model, dfx.Tsit5(), 0.95 * limit) < 10
+    assert largest(model, dfx.Tsit5(), 1.6 * limit) > 1e6
 
 
 @pytest.mark.parametrize(("order", "factor"), [(2, 1 / 2), (4, 3 / 8), (6, 45 / 136)])

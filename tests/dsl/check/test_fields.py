@@ -27,6 +27,10 @@ CASES = {
     "too_few": lambda: system(HEAT, domain=UNIT, boundary=COLD[:1]),
     "too_many": lambda: system(HEAT, domain=UNIT, boundary=[*COLD, eq(5, sm.at(D(u, s), s=0))]),
     "fourth_order": lambda: system(eq(2, D(u, t), -D(u, s, 4)), domain=UNIT, boundary=COLD),
+    "third_order": lambda: system(
+        eq(2, D(u, t), -D(u, s, 3)), domain=UNIT, boundary=[*COLD, eq(5, sm.at(D(u, s), s=0))]
+    ),
+    "third_order_too_few": lambda: system(eq(2, D(u, t), D(u, s, 3)), domain=UNIT, boundary=COLD),
     "inside": lambda: system(HEAT, domain=UNIT, boundary=[COLD[0], eq(4, u.at(s=0.5))]),
     "nowhere": lambda: system(HEAT, domain=UNIT, boundary=[*COLD, eq(4, u - 1)]),
     "periodic_and_more": lambda: system(HEAT, domain=UNIT, boundary=[*RING, eq(4, u.at(s=0))]),

@@ -142,6 +142,41 @@ def test_a_resonator_has_its_frequency(order):
     assert np.log2(coarse / fine) > order - 0.2
 
 
+def test_waves_between_ends_are_staggered_without_being_asked():
+    """Central differences would let them grow: their eigenvalues are not on the imaginary axis."""
+    model = sm.compile(TUBES["closed"], grid={x: 33})
+    assert model.schemes[D(v, x)] == "staggered, order 4"
+    assert np.linalg.eigvals(rates(model)).real.max() < 1e-10
+    central = sm.compile(TUBES["closed"], grid={x: 33}, scheme="central")
+    assert np.linalg.eigvals(rates(central)).real.max() > 1
+    ring = tube(CLOSED, *(sm.Eq(u.at(x=0), u.at(x=1)) for u in (p, v)))
+    assert sm.compile(ring, grid={x: 33}).schemes[D(v, x)] == "central, order 4"
+
+
+def test_flux_of_one_field_is_a_link_too():
+    """With a density that varies along the tube."""
+    system = sm.System(
+        sm.Eq(D(v, t), -D(p, x) / (1 + x)), sm.Eq(D(p, t), -D((2 + x) * v, x)), domain={x: (0, 1)},
+        boundary=[sm.Eq(v.at(x=0), 0), sm.Eq(v.at(x=1), 0)], initial={p: x, v: 0},
+    )  # fmt: skip
+    states = sm.compile(system, grid={x: 33}).states
+    assert {u.name: u.shape for u in states} == {"p": (32,), "v": (31,)}
+
+
+@pytest.mark.parametrize("order", [6, 8])
+@pytest.mark.parametrize("nodes", NODES.values(), ids=list(NODES))
+def test_a_string_does_not_grow_at_its_ends(order, nodes):
+    """Values beyond an end are from 6 nodes at most; from more, eigenvalues reach 5 and beyond."""
+    w = sm.unknown("w", t, x)
+    string = sm.System(
+        sm.Eq(D(w, t, t), D(w, x, x)), domain={x: (0, 1)},
+        boundary=[sm.Eq(w.at(x=0), 0), sm.Eq(w.at(x=1), 0)],
+        initial={w: sin(pi * x), D(w, t): 0},
+    )  # fmt: skip
+    model = sm.compile(string, grid={x: nodes(33)}, order=order)
+    assert np.linalg.eigvals(rates(model)).real.max() < 1e-10
+
+
 def test_viscous_flow_lies_as_marker_and_cell():
     """Velocities at the faces of cells, pressures in them; with walls on which nothing slips.
 

@@ -95,18 +95,39 @@ def robertson():
     )
 
 
+def plate():
+    """A field with conditions at all ends, beside an unknown without coordinates."""
+    r, s = sm.coordinates("r s")
+    u, w = sm.unknown("u", t, r, s), sm.unknown("w")
+    k = sm.parameter("k", 0.3)
+    return sm.System(
+        sm.Eq(D(u, t), k * sm.laplacian(u, r, s) + w),
+        sm.Eq(D(w), -w),
+        domain={r: (0, 1), s: (0, 1)},
+        boundary=[
+            sm.Eq(u.at(r=0), k * sympy.sin(t)),
+            sm.Eq(sm.at(D(u, r), r=1), -u.at(r=1)),
+            sm.Eq(u.at(s=0), u.at(s=1)),
+        ],
+        initial={u: sympy.sin(2 * sympy.pi * s) * r * (3 - 2 * r), w: 1},
+        observed={"flux": -k * D(u, r), "mean": sm.integral(u, r, s)},
+    )
+
+
 SYSTEMS = {
     "lotka_volterra": (lotka_volterra, "tsit5", 4.0),
     "universal": (universal, "tsit5", 1.5),
     "arrays": (arrays, "tsit5", 1.0),
     "many": (many, "tsit5", 1.0),
     "robertson": (robertson, "rodas4", 40.0),
+    "plate": (lambda: sm.compile(plate(), grid={"r": 7, "s": 8}), "rodas4", 0.5),
 }
 
 
 @pytest.fixture(scope="module")
 def models():
-    return {name: sm.compile(system()) for name, (system, _, _) in SYSTEMS.items()}
+    made = {name: system() for name, (system, _, _) in SYSTEMS.items()}
+    return {k: sm.compile(m) if isinstance(m, sm.System) else m for k, m in made.items()}
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +193,7 @@ def given(model, case):
 def test_rates_observed_quantities_and_initial_states_are_the_models(name, alone, models, cases):
     model, time, y = given(models[name], cases[name])
     expected = jax.jit(lambda t, y: (model.vector_field(t, y), model.observed(t, y)))(time, y)
+    expected[1].update({field: model.evaluate(field, time, y) for field in model.fields})
     for found in alone[name].values():
         np.testing.assert_allclose(found["vector_field"], expected[0], rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(found["initial_state"], model.state(), rtol=1e-12)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sympy import pi, sin
 
 import sciml as sm
 from sciml import D
@@ -48,8 +49,11 @@ def test_the_metadata_name_everything(paths):
     assert (k["default"], k["unit"], k["bounds"]) == (2.0, "1/s^2", [0.0, 10.0])
     assert (c["default"], c["description"], c["required"]) == (0.5, "damping", False)
     assert about["observed"] == [
-        {"name": "energy", "shape": [], "unit": "J", "description": "", "expression": "k*x**2/2"}
-    ]
+        {
+            "name": "energy", "shape": [], "coordinates": [], "unit": "J", "description": "",
+            "expression": "k*x**2/2",
+        }
+    ]  # fmt: skip
     assert about["dtype"] == "float64"
     assert about["platforms"] == ["cpu", "cuda", "tpu"]
     assert set(about["functions"]) == {"vector_field", "solve", "observed", "initial_state"}
@@ -101,6 +105,55 @@ def test_a_solve_can_be_mapped_over_parameters_and_differentiated_both_ways(path
     np.testing.assert_allclose(back, ahead, rtol=1e-8)
     exact = np.exp(-0.25) * (np.cos(w := np.sqrt(2 - 0.0625)) + 0.25 / w * np.sin(w))
     assert back[0][1] == pytest.approx(exact, rel=1e-8)
+
+
+def rod():
+    """Heat between two ends, of which one is held and one radiates."""
+    s = sm.coordinate("s")
+    u = sm.unknown("u", sm.t, s, unit="K")
+    heat = sm.Eq(D(u, sm.t), D(u, s, s))
+    ends = [sm.Eq(u.at(s=0), 0), sm.Eq(sm.at(D(u, s), s=1), 0)]
+    return sm.System(heat, domain={s: (0, 1)}, boundary=ends, initial={u: sin(pi * s / 2)}), u, s
+
+
+def test_a_field_is_observed_on_all_nodes_and_what_is_made_of_it(tmp_path):
+    system, u, s = rod()
+    model = sm.compile(system, grid={s: 17})
+    wanted = {"flux": -D(u, s), "mean": sm.integral(u, s), "middle": u.at(s=0.5)}
+    written, archive = export(model, tmp_path / "rod", method="rodas4", observed=wanted)
+    module = loaded(written)
+    nodes = np.asarray(module.GRID["s"])
+    np.testing.assert_allclose(nodes, np.linspace(0, 1, 17), atol=1e-15)
+    solution = module.solve(0.0, 0.5, ts=jnp.linspace(0, 0.5, 3), rtol=1e-8, atol=1e-10)
+    assert solution["ys"].shape == (3, 15)
+    found = jax.vmap(module.observed)(jnp.linspace(0, 0.5, 3), solution["ys"])
+    fall = np.exp(-((np.pi / 2) ** 2) * np.linspace(0, 0.5, 3))[:, None]
+    np.testing.assert_allclose(found["u"], fall * np.sin(np.pi * nodes / 2), atol=1e-5)
+    flux = -np.pi / 2 * fall * np.cos(np.pi * nodes / 2)
+    np.testing.assert_allclose(found["flux"], flux, atol=1e-3)
+    np.testing.assert_allclose(found["mean"], fall[:, 0] * 2 / np.pi, atol=1e-5)
+    np.testing.assert_allclose(found["middle"], fall[:, 0] * np.sqrt(0.5), atol=1e-5)
+    about = json.loads(zipfile.ZipFile(archive).read("metadata.json"))
+    assert about["grid"] == {"s": nodes.tolist()}
+    assert about["conditions"] == ["u.at(s=0) = 0", "D(u, s).at(s=1) = 0"]
+    field, *_ = about["observed"]
+    assert (field["name"], field["shape"], field["unit"]) == ("u", [17], "K")
+    assert (field["coordinates"], field["expression"]) == (["s"], "u at all nodes of s")
+    assert "observed" in about["functions"]
+
+
+def test_the_name_of_a_quantity_is_given_once(tmp_path):
+    system, u, s = rod()
+    with pytest.raises(ExportError, match="has a quantity u already"):
+        export(sm.compile(system, grid={s: 9}), tmp_path / "rod", observed={"u": 2 * u})
+    assert not list(tmp_path.iterdir())
+
+
+def test_further_quantities_of_a_system_without_fields(tmp_path):
+    x = sm.unknown("x")
+    decay = sm.System(sm.Eq(D(x), -x), initial={x: 2})
+    (path,) = export(decay, tmp_path / "decay", kind="python", observed={"square": x**2})
+    assert float(loaded(path).observed(0.0, [3.0])["square"]) == 9.0
 
 
 def test_exporting_twice_gives_the_same_bytes(paths, tmp_path):
