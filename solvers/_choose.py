@@ -150,14 +150,14 @@ def with_loops_for(solver: Any, adjoint: Any) -> Any:
 
 
 def method_of(given: Any, solver: Any, model: Model, many: float = 0.0) -> str:
-    """Which solver was taken, and why, in words; `many` explicit steps, for diffusion on a grid."""
+    """Which solver was taken, and why, in words; `many` explicit steps that it spares."""
     name = type(solver).__name__
     structure = getattr(solver, "structure", None)
     linear = "" if structure is None else f", {structure.describe()}"
     if given is None and any(model.program.algebraic):
         return f"{name}, for the algebraic equations{linear}"
     if many:
-        return f"{name}, for diffusion that would take {many:.0f} explicit steps{linear}"
+        return f"{name}, for what would take {many:.0f} explicit steps on this grid{linear}"
     if given is None:
         return f"{name}, as no solver was asked for"
     asked = f'for "{given}"' if isinstance(given, str) else "as asked for"

@@ -37,7 +37,7 @@ def chosen(system, grid, end, **options):
 
 def test_heat_on_a_fine_grid_takes_few_implicit_steps():
     sol = sm.solve(HEAT, t=(0, 0.1), grid={x: 256}, saveat=[0.1])
-    assert sol.method.startswith("BDF, for diffusion that would take 98")
+    assert sol.method.startswith("BDF, for what would take 98")
     assert "sparse LU" in sol.method
     assert sol.stats["num_steps"] < 60
     exact = np.exp(-0.4 * np.pi**2) * np.sin(2 * np.pi * sol.model.grid["x"])
@@ -46,7 +46,7 @@ def test_heat_on_a_fine_grid_takes_few_implicit_steps():
 
 def test_heat_in_the_plane_takes_few_steps_without_linear_algebra():
     sol = sm.solve(PLATE, t=(0, 0.1), grid={x: 96, y: 96}, saveat=[0.1])
-    assert sol.method.startswith("RKC, for diffusion that would take 27")
+    assert sol.method.startswith("RKC, for what would take 27")
     assert sol.stats["num_steps"] < 270
     across = np.sin(np.pi * sol.model.grid["x"])
     exact = np.exp(-0.2 * np.pi**2) * np.outer(across, across)
