@@ -41,6 +41,11 @@ from .stepping._waves import semilinear
 # | algebraic      | 100 unknowns  |              | small systems                                  |
 # | equations      | rtol <= 3e-3, | BDF          | few factorisations: for large systems          |
 # |                | more          |              |                                                |
+# | nothing, where | any           | as for       | on a line, where the Jacobian is banded        |
+# | diffusion on a |               | "stiff"      |                                                |
+# | grid asks for  |               |              |                                                |
+# | 2000 explicit  | any           | RKC          | in the plane and in space; local tolerances    |
+# | steps          |               |              | 10 times tighter                               |
 # | "auto"         | any           | Switching    | Tsit5 where it is not stiff, Rodas5P where it  |
 # |                |               |              | is; also taken when the explicit solver that   |
 # |                |               |              | was chosen has used up max_steps               |
@@ -144,13 +149,15 @@ def with_loops_for(solver: Any, adjoint: Any) -> Any:
     return dataclasses.replace(solver, scan_kind=kinds.get(type(adjoint), "checkpointed"))
 
 
-def method_of(given: Any, solver: Any, model: Model) -> str:
-    """Which solver was taken, and why, in words."""
+def method_of(given: Any, solver: Any, model: Model, many: float = 0.0) -> str:
+    """Which solver was taken, and why, in words; `many` explicit steps that it spares."""
     name = type(solver).__name__
     structure = getattr(solver, "structure", None)
     linear = "" if structure is None else f", {structure.describe()}"
     if given is None and any(model.program.algebraic):
         return f"{name}, for the algebraic equations{linear}"
+    if many:
+        return f"{name}, for what would take {many:.0f} explicit steps on this grid{linear}"
     if given is None:
         return f"{name}, as no solver was asked for"
     asked = f'for "{given}"' if isinstance(given, str) else "as asked for"

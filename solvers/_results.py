@@ -130,7 +130,8 @@ def _reason(
     value, slope = state[worst], rate[worst]
     if value * slope > 0 and change[worst] * elapsed > _BLOWN_UP:
         said = f"{piece.name} grows without bound: it is {value:.6g}, with the rate {slope:.6g}."
-        return said + _equations(model, [piece]), f"end before t = {time:.6g}, or mend the equation"
+        cure = f"end before t = {time:.6g}, or mend the equation" + _finer(model, piece)
+        return said + _equations(model, [piece]), cure
     ahead = state + rate * 1e-6 * (elapsed or 1.0)
     if bad := _not_finite(model, np.asarray(model.vector_field(time, jax.numpy.asarray(ahead)))):
         said = f"the rate of {_names(bad)} is infinite or not a number just beyond."
@@ -140,6 +141,19 @@ def _reason(
 
 
 _BLOWN_UP = 1e6  # growth rates times the time that has passed: a pole is near
+
+
+def _finer(model: Model, piece: Any) -> str:
+    """What helps a front of a field that central differences do not resolve."""
+    for e, words in model.schemes.items():
+        of_first = len(e.variables) == 1 and name_of(e.expr) == model.whole(piece.name)
+        if of_first and words.startswith("central"):
+            s = e.variables[0]
+            return (
+                f"; where a front is too steep for the grid, take more nodes of {s}, or "
+                'scheme="weno"'
+            )
+    return ""
 
 
 def _not_finite(model: Model, values: np.ndarray) -> list[Any]:
@@ -160,7 +174,15 @@ def _equations(model: Model, pieces: list[Any]) -> str:
     unknowns = [getattr(p.symbol, "expr", p.symbol) for p in pieces]
     for equation in model.program.system.equations:
         if getattr(equation.lhs, "expr", None) in unknowns:
-            text = str(equation)
+            text = str(_declared(model, equation))
             short = text if len(text) < 200 else f"{text[:200]} ..."
             return f"\n    {short}\n    written at {equation.origin}"
     return ""
+
+
+def _declared(model: Model, equation: Any) -> Any:
+    """An equation of fields as it was written, and not as it stands on the grid."""
+    if model.program.fields is None:
+        return equation
+    found = [e for e in model.system.equations if e.origin == equation.origin]
+    return found[0] if len(found) == 1 else equation

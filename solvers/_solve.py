@@ -29,6 +29,7 @@ from ._choose import (
     with_mass_of,
     with_tolerances_of,
 )
+from ._diffusion import LOCAL, solver_for_diffusion
 from ._gauss_adjoint import GaussAdjoint
 from ._initial import fold, needs, start
 from ._noise import (
@@ -50,6 +51,7 @@ from .regularise._cost import unweighted
 from .regularise._count import RULE
 from .regularise._refuse import cost_key
 from .regularise._run import diffeqsolve
+from .stepping._chebyshev import RKC
 from .stepping._exponential import with_equal_steps
 from .stepping._first_step import first_stiff_step, is_ours
 from .stepping._waves import SpectralRates, spectral_rates
@@ -147,14 +149,18 @@ def solve(
     t0, t1 = interval(t, model.dtype)
     rtol, atol = choose_tolerances(rtol, atol, model.dtype)
     noisy = model.program.noise is not None
-    given = solver
+    given, many = solver, 0.0
     if noisy:
         solver = choose_sde_solver(solver, model)
         controller = choose_sde_controller(stepsize_controller, solver)
         if dt0 is None:
             dt0 = first_sde_step(t0, t1)
     else:
-        controller = choose_controller(stepsize_controller, solver, rtol, atol)
+        plain = (solver, stepsize_controller, dt0, adjoint, regularise) == (None,) * 5
+        if plain and not any(model.program.algebraic):
+            solver, many = solver_for_diffusion(model, t0, t1, rtol)
+        local = LOCAL if many and isinstance(solver, RKC) else 1.0
+        controller = choose_controller(stepsize_controller, solver, local * rtol, local * atol)
         solver = with_tolerances_of(choose_solver(solver, rtol, model), controller)
     adjoint = choose_adjoint(adjoint)
     refuse_backsolve(adjoint, solver)
@@ -178,8 +184,8 @@ def solve(
             regularise=unweighted(regularise), key=key, y0=y0, progress=progress,
         )  # fmt: skip
 
-    raw, method = run(solver), method_of(given, solver, model)
-    explicit = given is None and not noisy and y0 is None
+    raw, method = run(solver), method_of(given, solver, model, many)
+    explicit = given is None and not noisy and y0 is None and not many
     if explicit and not traced and _used_up(raw) and isinstance(controller, dfx.PIDController):
         method = f"Switching, after {max_steps} steps of {type(solver).__name__} that were too few"
         raw = run(choose_solver("auto", rtol, model))

@@ -88,6 +88,33 @@ def check_step(model: Model, solver: Any, controller: Any, dt0: Any, ends: tuple
     warnings.warn(message, ModelWarning, stacklevel=3)
 
 
+def damped_steps(model: Model, solver: Any, t0: Any, t1: Any, least: float) -> tuple[float, float]:
+    """How many steps an explicit method takes at least, where damping sets their length.
+
+    By the eigenvalue of the largest size; beside it, its imaginary over its real part. 0 steps
+    where there are less than `least`, where waves or first derivatives set their length, or where
+    the equations are of another form.
+    """
+    terms = _terms(model) or []
+    higher = [term for term in terms if sum(n for _, n in term.counts) > 1]
+    if not higher:
+        return 0.0, 0.0
+    beside = [term for term in terms if not term.counts and term.coefficient.is_number]
+    largest = _largest(model, [*higher, *beside], t0)
+    if not (np.isfinite(largest) and -largest.real > abs(largest.imag)):
+        return 0.0, 0.0
+    steps = float(t1 - t0) * abs(largest) / _reach(solver, float(np.angle(largest)), 0.0)
+    first = [term for term in terms if term.counts and term not in higher]
+    if steps < least or (first and abs(_largest(model, first, t0)) > abs(largest)):
+        return 0.0, 0.0
+    return steps, abs(largest.imag / largest.real)
+
+
+def _largest(model: Model, terms: Sequence[_Term], t0: Any) -> complex:
+    found = _eigenvalues(model, terms, t0)
+    return complex(found[np.argmax(np.abs(found))])
+
+
 # -- terms -----------------------------------------------------------------------------------------
 
 

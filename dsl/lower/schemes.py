@@ -71,7 +71,7 @@ def choose_schemes(
     _refuse_staggered(axes, middles, order)
     laws = find_laws(system, orders, asked)
     waves_from = dispersed(system, owners, orders, conditions, asked)
-    upwind = _upwind(system, owners, orders, asked) | waves_from
+    upwind = _upwind(system, owners, orders, asked, order) | waves_from
     waves = [e for e in _derivatives(system) if _given(scheme, e) == "fourier"]
     fourier = frozenset(p for e in waves for p in _parts(e) if not axes[p.variables[0]].spectral)
     special = upwind, laws, fourier
@@ -108,11 +108,13 @@ def _upwind(
     owners: Sequence[Any],
     orders: Mapping[Any, int],
     asked: Callable[[sympy.Derivative], Any],
+    order: int,
 ) -> dict[Any, tuple[str, sympy.Expr]]:
     """First derivatives that are taken from where the field comes, and its speed.
 
     Where a field is moved along a coordinate, and nothing of it is damped there: no derivative of
-    second order.
+    second order. Where its speed depends on fields, fronts form that are as steep as damping lets
+    them be, between few nodes: central differences would blow up there.
     """
     found: dict[Any, tuple[str, sympy.Expr]] = {}
     for equation, owner in zip(system.equations, owners, strict=True):
@@ -126,9 +128,13 @@ def _upwind(
         for s in (s for s in owner.args if isinstance(s, Coordinate)):
             slope = sympy.Derivative(owner, s)
             kind = asked(slope)
-            if kind is None:
-                kind = "weno" if orders.get((owner, s), 0) == 1 else "central"
             speed = -slope_by(rest, slope) / factor
+            if kind is None:
+                top, steep = (
+                    orders.get((owner, s), 0),
+                    any(map(is_field, speed.atoms(AppliedUndef))),
+                )
+                kind = "weno" if top == 1 or (top == 2 and steep and order <= 4) else "central"
             if kind in KINDS and speed != 0:
                 found[slope] = kind, speed
     return found
