@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from typing import Any
 
@@ -18,6 +19,7 @@ from sciml.dsl.codegen.mass import MassMatrix
 
 from ._gauss_adjoint import GaussAdjoint
 from ._initial import refuse_explicit
+from ._results import is_traced
 from ._reversible_adjoint import ReversibleAdjoint
 from .linear import AbstractStructure, Dense, StructuredSolver, choose_structure
 from .stepping._bdf import BDF
@@ -255,6 +257,29 @@ def choose_adjoint(adjoint: Any) -> dfx.AbstractAdjoint:
     what = f"one of Diffrax's or {names}"
     _expect(chosen, dfx.AbstractAdjoint, "adjoint", what, "diffrax.DirectAdjoint()")
     return chosen
+
+
+def bounded(
+    adjoint: dfx.AbstractAdjoint, max_steps: int | None, controller: Any, times: Any, dtype: Any
+) -> tuple[dfx.AbstractAdjoint, int | None]:
+    """The adjoint and the most steps, where steps are constant and so their number is known.
+
+    Reverse mode then keeps no states of steps that are not taken, and where it keeps all, it
+    neither sorts nor repeats any. The number is a power of 2: few lengths compile anew.
+    `times` are the start, the end and the step, as they were given.
+    """
+    plain = type(adjoint) is dfx.RecursiveCheckpointAdjoint
+    constant = isinstance(controller, dfx.ConstantStepSize) and not is_traced(times)
+    if max_steps is None or not (plain and constant):
+        return adjoint, max_steps
+    start, end, step = map(float, times)
+    count = (end - start) / step
+    count += 2 + count**2 * float(jnp.finfo(dtype).eps)  # that rounding adds
+    most = 2 ** math.ceil(math.log2(count))
+    if most >= max_steps:
+        return adjoint, max_steps
+    kept: Any = adjoint.checkpoints or math.floor(math.sqrt(2 * max_steps + 0.25) - 0.5)
+    return dfx.RecursiveCheckpointAdjoint(min(kept, most)), most
 
 
 def _expect(given: Any, kind: type, option: str, what: str, example: str) -> None:

@@ -13,9 +13,11 @@ import numpy as np
 from jaxtyping import Array
 
 from sciml.dsl import DeclarationError, Model, System, Volumes
+from sciml.dsl.codegen.backwards import quick_backwards
 
 from ._choose import (
     as_number,
+    bounded,
     choose_adjoint,
     choose_controller,
     choose_solver,
@@ -159,13 +161,15 @@ def solve(
     refuse_backsolve(adjoint, solver)
     refuse_costs_of_waves(regularise, solver)
     solver = with_loops_for(solver, adjoint)
-    dt0 = first_step(dt0, controller, model.dtype)
+    asked, dt0 = dt0, first_step(dt0, controller, model.dtype)
     check_step(model, solver, controller, dt0, (t0, t1))
     stepwise = is_stepwise(noise, controller, adjoint)
     driver = None
     if noisy:
         driver = draw_path(model, key, t0, t1, dt0, solver, stepwise=stepwise)
     what, dense = saving(saveat, model, t0, t1, adjoint, max_steps)
+    if not (dense or what.steps):
+        adjoint, max_steps = bounded(adjoint, max_steps, controller, (*t, asked), model.dtype)
     traced = is_traced(model, t0 + t1, what, dt0, solver, controller)
     whole = what if traced else _with_last_step(what, adjoint)
     y0 = start(model, t0, throw=throw) if needs(model) else None
@@ -261,7 +265,10 @@ class Field(eqx.Module):
 
     def __call__(self, t: Any, y: Array, args: Any) -> Array:
         constants, networks = args
-        return self.program.rhs(jnp.asarray(t, y.dtype), y, constants or (), networks)
+        rates = self.program.rhs
+        if self.program.fields is not None:
+            rates = quick_backwards(rates)
+        return rates(jnp.asarray(t, y.dtype), y, constants or (), networks)
 
 
 def _spectral(t: Any, y: Array, rates: SpectralRates) -> Array:

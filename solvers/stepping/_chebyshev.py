@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ._common import as_one_kernel, as_own_kernels, field_of, flat
+from ._stages import Field, Stage, last_stage
 
 _DAMPING = 2 / 13
 _AGE = 25  # steps, after which the spectral radius is estimated anew
@@ -108,20 +109,13 @@ class RKC(dfx.AbstractAdaptiveSolver):
         stages = jnp.where(feasible, wanted, 2).astype(jnp.int32)
         table = as_one_kernel(functools.partial(_coefficients, self.most))(stages, h)
 
-        def more(carry: tuple) -> Array:
-            return carry[0] <= stages
+        def stage(field: Field, n: Any, before: Array, now: Array) -> Array:
+            start, one, two, own, begin, part = table[n + 2].astype(y.dtype)
+            forward = field(t0 + part.real.astype(span.dtype) * span, now)
+            return start * y + one * now + two * before + own * forward + begin * rate
 
-        def stage(carry: tuple) -> tuple:
-            n, before, now = carry
-            start, one, two, own, begin, part = table[n].astype(y.dtype)
-            forward = as_own_kernels(f)(t0 + part.real.astype(span.dtype) * span, now)
-            new = start * y + one * now + two * before + own * forward + begin * rate
-            return n + 1, now, new
-
-        begun = jnp.full_like(stages, 2), y, y + table[1, 3].astype(y.dtype) * rate
-        kind = self.scan_kind or "checkpointed"
-        limit = None if kind == "lax" else self.most
-        _, _, y1 = eqxi.while_loop(more, stage, begun, kind=kind, max_steps=limit)
+        now = y + table[1, 3].astype(y.dtype) * rate
+        y1 = self._last(stage, f, stages - 1, y, now)
         rate1 = f(t1, y1)
         step = h.astype(y.dtype)
         error = 0.8 * (y - y1) + 0.4 * step * (rate + rate1)
@@ -132,6 +126,22 @@ class RKC(dfx.AbstractAdaptiveSolver):
         taken = solver_state.evaluations + stages + first.astype(jnp.int32)
         state = ChebyshevState(jnp.zeros_like(first), rate1, radius, vector, age, taken)
         return unflat(y1), unflat(error), dense, state, dfx.RESULTS.successful
+
+    def _last(self, stage: Stage, field: Field, count: Array, y: Array, now: Array) -> Array:
+        """The state after the stages, of which the first is given."""
+        if self.scan_kind in (None, "checkpointed"):
+            return last_stage(stage, field, count, self.most - 1, y, now)
+
+        def more(carry: tuple) -> Array:
+            return carry[0] < count
+
+        def further(carry: tuple) -> tuple:
+            n, before, now = carry
+            return n + 1, now, stage(as_own_kernels(field), n, before, now)
+
+        limit = None if self.scan_kind == "lax" else self.most
+        begun = jnp.zeros_like(count), y, now
+        return eqxi.while_loop(more, further, begun, kind=self.scan_kind, max_steps=limit)[2]
 
 
 def _coefficients(most: int, stages: Array, h: Array) -> Array:
@@ -146,7 +156,7 @@ def _coefficients(most: int, stages: Array, h: Array) -> Array:
     b = 1 / (2 * w0) ** 2
     begun = b * w1  # also the time of the first stage
     one, none = jnp.ones_like(h), jnp.zeros_like(h)
-    table = jnp.zeros((most + 1, 6), h.dtype).at[1, 3].set(begun * h)
+    table = jnp.zeros((most + 2, 6), h.dtype).at[:, 1].set(one).at[1, 3].set(begun * h)
     start = jnp.full_like(stages, 2), table, (w0, one), (one, none), (none, none), (b, b)
 
     def row(carry: tuple) -> tuple:

@@ -226,12 +226,12 @@ _CALLS = {
 }  # fmt: skip
 _PLAIN = {
     "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh",
-    "broadcast_in_dim", "cbrt", "ceil", "clamp", "concatenate", "convert_element_type", "copy",
-    "cos", "cosh", "cumsum", "div", "dynamic_slice", "dynamic_update_slice", "eq", "erf", "exp",
-    "exp2", "expm1", "floor", "gather", "ge", "gt", "integer_pow", "iota", "is_finite", "le",
-    "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not",
-    "optimization_barrier", "or", "pad", "pow", "reduce_and", "reduce_max", "reduce_min",
-    "reduce_or", "reduce_sum", "rem", "reshape", "rev", "round", "rsqrt", "select_n", "sign",
-    "sin", "sinh", "slice", "split", "sqrt", "square", "squeeze", "stack", "stop_gradient", "sub",
-    "tan", "tanh", "transpose", "unstack", "xor",
+    "blocks", "broadcast_in_dim", "cbrt", "ceil", "clamp", "concatenate",
+    "convert_element_type", "copy", "cos", "cosh", "cumsum", "div", "dynamic_slice",
+    "dynamic_update_slice", "eq", "erf", "exp", "exp2", "expm1", "floor", "gather", "ge", "gt",
+    "integer_pow", "iota", "is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min",
+    "mul", "ne", "neg", "not", "optimization_barrier", "or", "pad", "pow", "reduce_and",
+    "reduce_max", "reduce_min", "reduce_or", "reduce_sum", "rem", "reshape", "rev", "round",
+    "rsqrt", "select_n", "sign", "sin", "sinh", "slice", "slices", "split", "sqrt", "square",
+    "squeeze", "stack", "stop_gradient", "sub", "tan", "tanh", "transpose", "unstack", "xor",
 }  # fmt: skip
