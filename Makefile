@@ -20,7 +20,6 @@ demo: $(READY) ## fit and forecast hare and lynx: a table, pictures and a report
 
 # Of most tests' time XLA's compiler takes half: here it is told to be quick. `make test-all` compiles as for a user.
 test: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
-test: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false
 test: checks ## everything but the slow tests
 	$(BIN)/pytest -n $(JOBS)
 	@$(MAKE) --no-print-directory smoke

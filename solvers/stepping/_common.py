@@ -144,7 +144,8 @@ def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
         @outer.defjvp
         def derivative(primals: Any, tangents: Any) -> Any:
-            return jax.jvp(plain, primals, tangents)
+            # what reverse mode computes again has to be the steps that were taken, to the last bit
+            return outer(*primals), jax.jvp(plain, primals, tangents)[1]
 
         return outer(arrays)
 
