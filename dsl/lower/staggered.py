@@ -31,12 +31,14 @@ class Staggered:
     """Central differences on a staggered grid: some fields lie in the middles between the nodes.
 
     Where an odd derivative of one field drives another, both lie half a step apart, and it is the
-    difference of neighbours: a third to a half of the error of central differences over two steps,
-    and no wave of the length of two steps that nothing sees. Which fields lie in the middles of
-    which coordinates follows from the terms that are linear; between two such sets of fields, those
-    with conditions at the ends have the nodes. So acoustics, Maxwell's equations (the grid of Yee)
-    and viscous flow (marker and cell) fall into place. What a term needs elsewhere than it lies is
-    interpolated. ``sol[u]`` is at the nodes for every field.
+    difference of neighbours: a quarter of the error of central differences over two steps (1/24
+    for 1/6 of h^2; of order 4 a seventh, 3/640 for 1/30 of h^4), and no wave of the length of two
+    steps that nothing sees. Which fields lie in the middles of which coordinates follows from the
+    terms that are linear; between two such sets of fields, those with conditions at the ends have
+    the nodes. So acoustics, Maxwell's equations (the grid of Yee) and viscous flow (marker and
+    cell) fall into place. What a term needs elsewhere than it lies is interpolated. ``sol[u]`` is
+    at the nodes for every field. Where fields drive each other in waves that nothing damps, between
+    ends, this is done without being asked: there central differences let waves grow.
 
     Arguments
       middles: of each field the coordinates in whose middles it lies, ``{p: x}`` or

@@ -116,6 +116,18 @@ def test_no_wave_of_two_steps_is_at_rest():
     assert slowest[1][2] == pytest.approx(32 * np.sin(np.pi / 16), rel=1e-6)
 
 
+@pytest.mark.parametrize(("order", "times"), [(2, 4), (4, 64 / 9)])
+def test_long_waves_are_as_many_times_more_exact(order, times):
+    """By the leading errors of both differences: h^2 / 6 and h^2 / 24, h^4 / 30 and 3 h^4 / 640."""
+    ring = tube(CLOSED, *(sm.Eq(u.at(x=0), u.at(x=1)) for u in (p, v)))
+    errors = []
+    for scheme in ("central", sm.Staggered()):
+        model = sm.compile(ring, grid={x: 40}, order=order, scheme=scheme)
+        turns = np.abs(np.linalg.eigvals(rates(model)).imag)
+        errors.append(np.abs(turns - 2 * np.pi).min())
+    assert errors[0] / errors[1] == pytest.approx(times, rel=0.05)
+
+
 CAVITY = sm.System(
     sm.Eq(D(E, t), D(G, x) - D(F, y)), sm.Eq(D(F, t), -D(E, y)), sm.Eq(D(G, t), D(E, x)),
     domain={x: (0, 1), y: (0, 1)},
