@@ -106,11 +106,15 @@ def _only_driven(system: System, owners: Sequence[Any], u: Any, s: Coordinate) -
 
 
 def is_undamped(system: System, owners: Sequence[Any], u: Any, s: Coordinate) -> bool:
-    """Whether nothing damps a field along a coordinate: no even derivative of its own."""
+    """Whether a field moves along a coordinate and nothing damps it: no even derivative of its own.
+
+    One with a second rate is a wave.
+    """
     for equation, owner in zip(system.equations, owners, strict=True):
         if owner == u:
+            moves = max(_count(equation.lhs, s), _count(equation.rhs, s)) > 0
             waves = system.survey.orders.get(u, 0) > 1
-            return waves or all(n % 2 for n in _own_orders(equation, u, s))
+            return moves and (waves or all(n % 2 for n in _own_orders(equation, u, s)))
     return False
 
 
@@ -152,8 +156,8 @@ def _links(system: System, owners: Sequence[Any], s: Coordinate) -> list[_Link]:
             continue
         rest = equation.rhs - equation.lhs
         for e in _linear(rest):
-            (other,) = {u for u in e.atoms(AppliedUndef) if is_field(u)}
-            if other != owner and s in other.args:
+            other, *more = {u for u in e.atoms(AppliedUndef) if is_field(u)}
+            if not more and other != owner and s in other.args:
                 total = sum(_count(e, c) for c in other.args if isinstance(c, Coordinate))
                 links[total, owner, other, _count(e, s) % 2] = None
     return sorted(links, key=lambda link: -link[0])
