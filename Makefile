@@ -19,9 +19,8 @@ demo: $(READY) ## fit and forecast hare and lynx: a table, pictures and a report
 	$(BIN)/sciml demo
 
 # Of most tests' time XLA's compiler takes half: here it is told to be quick. `make test-all` compiles as for a user.
-test: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 test: checks ## everything but the slow tests
-	$(BIN)/pytest -n $(JOBS)
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n $(JOBS)
 	@$(MAKE) --no-print-directory smoke
 
 test-all: checks ## everything
