@@ -158,8 +158,8 @@ def solve(
         if dt0 is None:
             dt0 = first_sde_step(t0, t1)
     else:
-        plain = (solver, stepsize_controller, dt0, adjoint, regularise) == (None,) * 5
-        if plain and not any(model.program.algebraic):
+        asked = solver, stepsize_controller, dt0, adjoint, regularise
+        if all(option is None for option in asked) and not any(model.program.algebraic):
             solver, many = solver_for_diffusion(model, t0, t1, rtol)
         local = LOCAL if many and isinstance(solver, RKC) else 1.0
         controller = choose_controller(stepsize_controller, solver, local * rtol, local * atol)
@@ -168,7 +168,7 @@ def solve(
     refuse_backsolve(adjoint, solver)
     refuse_costs_of_waves(regularise, solver)
     solver = with_loops_for(solver, adjoint)
-    asked, dt0 = dt0, first_step(dt0, controller, model.dtype)
+    step, dt0 = dt0, first_step(dt0, controller, model.dtype)
     check_step(model, solver, controller, dt0, (t0, t1))
     stepwise = is_stepwise(noise, controller, adjoint)
     driver = None
@@ -176,7 +176,7 @@ def solve(
         driver = draw_path(model, key, t0, t1, dt0, solver, stepwise=stepwise)
     what, dense = saving(saveat, model, t0, t1, adjoint, max_steps)
     if not (dense or what.steps):
-        adjoint, max_steps = bounded(adjoint, max_steps, controller, (*t, asked), model.dtype)
+        adjoint, max_steps = bounded(adjoint, max_steps, controller, (*t, step), model.dtype)
     traced = is_traced(model, t0 + t1, what, dt0, solver, controller)
     whole = what if traced else _with_last_step(what, adjoint)
     y0 = start(model, t0, throw=throw) if needs(model) else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import diffrax as dfx
@@ -268,9 +268,14 @@ def _symbol(model: Model, term: _Term, mesh: dict, values: np.ndarray) -> Any:
     return result
 
 
+def _multiplied(nodes: Iterable[float], found: Iterable[float], angle: np.ndarray) -> Any:
+    """What a stencil multiplies a wave by, whose phase moves by an angle from node to node."""
+    return sum(w * np.exp(1j * k * angle) for k, w in zip(nodes, found, strict=True))
+
+
 def _upwinded(words: str, angle: np.ndarray, values: np.ndarray) -> np.ndarray:
     stencil = {"W": _WENO, "u": BIASED}.get(words[0], {-1: -1.0, 0: 1.0})
-    symbol = sum(w * np.exp(1j * k * angle) for k, w in stencil.items())
+    symbol = _multiplied(stencil, stencil.values(), angle)
     return np.where(
         values < 0, symbol, -np.conj(symbol)
     )  # D(u, t) = c D(u, s): from below if c < 0
@@ -280,16 +285,14 @@ def _biased(n: int, order: int, angle: np.ndarray, values: np.ndarray) -> Any:
     """Of D(u, t) = c D(u, s, n), whose waves come from below if c (-1)^((n + 1) / 2) > 0."""
     before, behind = biased_reach(n, order, 1)
     nodes = np.arange(-before, behind + 1.0)
-    found = weights(0.0, nodes, n)
-    symbol = sum(w * np.exp(1j * k * angle) for k, w in zip(nodes, found, strict=True))
+    symbol = _multiplied(nodes, weights(0.0, nodes, n), angle)
     return np.where(values * (-1) ** ((n + 1) // 2) > 0, symbol, -np.conj(symbol))
 
 
 def _central(n: int, order: int, angle: np.ndarray, *, half: bool) -> Any:
     reach = (n + order) // 2 if half else (2 * ((n + 1) // 2) - 1 + order) // 2
     nodes = np.arange(-reach, reach) + 0.5 if half else np.arange(-reach, reach + 1.0)
-    found = weights(0.0, nodes, n)
-    return sum(w * np.exp(1j * k * angle) for k, w in zip(nodes, found, strict=True))
+    return _multiplied(nodes, weights(0.0, nodes, n), angle)
 
 
 def _spacing(model: Model, s: Any) -> float:

@@ -22,7 +22,7 @@ from .._system import System
 from .blocks import contracted
 from .edges import with_edges
 from .evaluate import Evaluator, Leaf, Spans
-from .extend import Extension, Placed, Stretch
+from .extend import Extension, Placed, Stretch, middles_of
 from .grid import Axis, Span, make_axes
 from .pieces import find_reaches, find_strips, rates_apart, together
 from .schemes import FOURIER, NOTHING, Scheme, Special, choose_schemes
@@ -68,7 +68,7 @@ class Fields:
     @functools.cached_property
     def middles(self) -> Middles:
         """The fields that lie between the nodes of a coordinate."""
-        return frozenset().union(*(placed.middles for placed in self.placed.values()))
+        return middles_of(self.placed)
 
     def expression(self, e: Any) -> Any:
         """An expression of fields on all nodes, as one of the arrays that are solved for."""

@@ -380,7 +380,7 @@ class Evaluator:
         beyond, inwards = self.ends[s].beyond, self.ends[s].inwards
         axis, here = self.axes[s], spans[s].first + spans[s].shift
         half = bool(self._lies(inner, s))
-        shift = Span(0, 0, half).shift
+        shift = half / 2
         first = int(np.ceil(here - shift) if inwards > 0 else np.floor(here - shift))
         outside = min((beyond(u) for u in inner.atoms(AppliedUndef) if s in u.args), default=0)
         count = min(n + self.order + 1, axis.count(half))

@@ -41,11 +41,6 @@ class Placed:
         """How many nodes beyond an end conditions give: all but the one there, if it is a node."""
         return max(self.conditions.get(end, 0) - (not self.spans[end[0]].half), 0)
 
-    @property
-    def middles(self) -> Middles:
-        """The coordinates in whose middles it lies."""
-        return frozenset((self.symbol, s) for s, x in self.spans.items() if x.half)
-
 
 @dataclasses.dataclass(frozen=True)
 class Stretch:
@@ -83,6 +78,13 @@ class Stretch:
         return cut(placed.state, placed.coordinates.index(s), first, last) if last > first else None
 
 
+def middles_of(fields: Mapping[Any, Placed]) -> Middles:
+    """The fields that lie between the nodes of a coordinate, and which."""
+    return frozenset(
+        (u, s) for u, placed in fields.items() for s, x in placed.spans.items() if x.half
+    )
+
+
 class Extension:
     """The fields on all nodes, and on `halo` more beyond the ends of each coordinate.
 
@@ -114,7 +116,7 @@ class Extension:
         self.halo = {s: max([halo.get(s, 0), *(n for c, n in beyond if c == s)]) for s in axes}
         self.fields = {u: self._stretched(placed) for u, placed in fields.items()}
         self.groups = _groups(axes, self.joined)
-        self.middles = frozenset().union(*(placed.middles for placed in fields.values()))
+        self.middles = middles_of(fields)
 
     def leaf(self, symbol: Any, spans: Spans) -> sympy.Expr:
         """The values of a field on a stretch of nodes."""
@@ -270,7 +272,7 @@ class Extension:
         for s, end in ends:
             for placed in self._along(s):
                 for k in range(placed.conditions.get((s, end), 0)):
-                    index = self._end_node(placed, s, end, k)
+                    index = self._end_node(s, end, k, half=placed.spans[s].half)
                     shape = tuple(x.size for x in self._range(placed, s, index).values())
                     name = f"{placed.symbol.func.__name__}_{s}_{'end' if end else 'start'}"
                     name += f"_{k}" if k else ""
@@ -295,7 +297,7 @@ class Extension:
                 made = Evaluator(
                     placed.coordinates, self.axes, self.order, leaf, ends=here, middles=self.middles
                 )
-                node = self._end_node(None, s, end, 0)
+                node = self._end_node(s, end, 0)
                 spans = {**self._range(placed, s, node), s: Span(node, node + 1)}
                 residuals.append(made(condition.lhs, spans) - made(condition.rhs, spans))
                 conditions.append(condition)
@@ -312,14 +314,13 @@ class Extension:
         unknown = max(counts) if self.axes[s].spectral else 0
         return AtEnd(functools.partial(self._beyond, s, end), 1 - 2 * end, unknown)
 
-    def _end_node(self, placed: Placed | None, s: Coordinate, end: int, beyond: int) -> int:
+    def _end_node(self, s: Coordinate, end: int, beyond: int, *, half: bool = False) -> int:
         """The node at an end, or the one so many beyond it; inside, where there are none beyond.
 
         Of a field in the middles the first one beyond the end.
         """
         if self.axes[s].spectral:
             beyond = -beyond
-        half = placed is not None and placed.spans[s].half
         return self.axes[s].size - 1 + beyond if end else -beyond - half
 
     def _beyond(self, s: Coordinate, end: int, symbol: Any) -> int:

@@ -33,7 +33,7 @@ class Span:
     @property
     def shift(self) -> float:
         """How far behind the nodes they lie."""
-        return 0.5 if self.half else 0.0
+        return self.half / 2
 
     def widened(self, before: int, behind: int) -> Span:
         """So many more on both sides."""

@@ -98,11 +98,9 @@ def find_middles(
 
 def _only_driven(system: System, owners: Sequence[Any], u: Any, s: Coordinate) -> bool:
     """Whether a field has a rate, of order one, and no derivative of its own along a coordinate."""
-    for equation, owner in zip(system.equations, owners, strict=True):
-        if owner == u:
-            rates = system.survey.orders.get(u, 0)
-            return rates == 1 and not _own_orders(equation, u, s)
-    return False
+    equation = _equation_for(system, owners, u)
+    rated = system.survey.orders.get(u, 0) == 1
+    return equation is not None and rated and not _own_orders(equation, u, s)
 
 
 def is_undamped(system: System, owners: Sequence[Any], u: Any, s: Coordinate) -> bool:
@@ -110,12 +108,15 @@ def is_undamped(system: System, owners: Sequence[Any], u: Any, s: Coordinate) ->
 
     One with a second rate is a wave.
     """
-    for equation, owner in zip(system.equations, owners, strict=True):
-        if owner == u:
-            moves = max(_count(equation.lhs, s), _count(equation.rhs, s)) > 0
-            waves = system.survey.orders.get(u, 0) > 1
-            return moves and (waves or all(n % 2 for n in _own_orders(equation, u, s)))
-    return False
+    equation = _equation_for(system, owners, u)
+    if equation is None or max(_count(equation.lhs, s), _count(equation.rhs, s)) == 0:
+        return False
+    return system.survey.orders.get(u, 0) > 1 or all(n % 2 for n in _own_orders(equation, u, s))
+
+
+def _equation_for(system: System, owners: Sequence[Any], u: Any) -> Equation | None:
+    found = (e for e, owner in zip(system.equations, owners, strict=True) if owner == u)
+    return next(found, None)
 
 
 def _own_orders(equation: Equation, u: Any, s: Coordinate) -> set[int]:

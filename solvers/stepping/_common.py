@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import diffrax as dfx
@@ -89,6 +89,15 @@ def combined(weights: Array, stages: Array) -> Array:
     """A linear combination of rows; as sums, and nothing that XLA leaves to a library."""
     first, *rest = (weight * row for weight, row in zip(weights, stages, strict=True))
     return functools.reduce(jnp.add, rest, first)
+
+
+def summed(weights: np.ndarray, stages: Sequence[Array]) -> Array:
+    """The same, written out: without the rows whose weights are 0, of which there may be more."""
+    total = jnp.zeros_like(stages[0])
+    for weight, stage in zip(weights, stages, strict=False):
+        if weight:
+            total = total + jnp.asarray(weight, stage.dtype) * stage
+    return total
 
 
 def replaced(condition: Array, make: Callable[[], Any], value: Any) -> Any:

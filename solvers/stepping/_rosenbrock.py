@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from ..linear._mass import Mass, shifted, weighed
 from ..linear._structure import AbstractStructure, linear_solve
-from ._common import as_one_kernel, combined, field_of, flat, part_of_step, structure_of
+from ._common import as_one_kernel, combined, field_of, flat, part_of_step, structure_of, summed
 from ._tableaus import RODAS5P, ROSENBROCK23, RosenbrockTableau
 
 _FEW = 32  # unknowns, up to which stages are written out
@@ -134,17 +134,9 @@ def _written_out(
     """All stages from the first one, one after another, and the rate of the last."""
     stages, rate = [u], u
     for a, coupling, c, d in zip(*rows, strict=True):
-        u, rate = stage(_summed(a, stages), _summed(coupling, stages), c, d)
+        u, rate = stage(summed(a, stages), summed(coupling, stages), c, d)
         stages.append(u)
     return jnp.stack(stages), rate
-
-
-def _summed(weights: np.ndarray, stages: list[Array]) -> Array:
-    total = jnp.zeros_like(stages[0])
-    for weight, u in zip(weights, stages, strict=False):
-        if weight:
-            total = total + jnp.asarray(weight, u.dtype) * u
-    return total
 
 
 def _looped(

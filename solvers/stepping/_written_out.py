@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import diffrax as dfx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
-from ._common import as_one_kernel, field_of, flat
+from ._common import as_one_kernel, field_of, flat, summed
 
 _FEW = 16  # unknowns, up to which stages are written out: compiled longer, and run faster
 _KNOWN = (
@@ -61,10 +60,10 @@ class WrittenOut(dfx.AbstractAdaptiveSolver):
             step = jnp.asarray(t1 - t0, y.dtype)
             stages, last = [f(t0, y) if known is None else known], y
             for row, c in zip(tableau.a_lower, tableau.c, strict=True):
-                last = y + step * _weighed(row, stages)
+                last = y + step * summed(row, stages)
                 stages.append(f(t0 + jnp.asarray(c, t0.dtype) * (t1 - t0), last))
-            y1 = last if tableau.ssal else y + step * _weighed(tableau.b_sol, stages)
-            error = step * _weighed(tableau.b_error, stages)
+            y1 = last if tableau.ssal else y + step * summed(tableau.b_sol, stages)
+            error = step * summed(tableau.b_error, stages)
             return y1, error, tuple(step * stage for stage in stages), stages[-1]
 
         y1, error, stages, rate = as_one_kernel(one)(t0, t1, y, solver_state)
@@ -75,15 +74,6 @@ class WrittenOut(dfx.AbstractAdaptiveSolver):
     @property
     def _tableau(self) -> Any:
         return self.method.tableau
-
-
-def _weighed(weights: np.ndarray, stages: Sequence[Array]) -> Array:
-    total = None
-    for weight, stage in zip(weights, stages, strict=False):
-        if weight:
-            part = jnp.asarray(weight, stage.dtype) * stage
-            total = part if total is None else total + part
-    return jnp.zeros_like(stages[0]) if total is None else total
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +107,6 @@ def written_out(solver: Any, *, size: int, controller: Any, adjoint: Any) -> Any
 
     For states of few unknowns, whose steps nothing looks into: `regularise` and some adjoints do.
     """
-    able = type(solver) in _KNOWN and getattr(solver, "scan_kind", None) is None
+    able = type(solver) in _KNOWN and solver.scan_kind is None
     plain = type(controller) in _CONTROLLERS and type(adjoint) in _ADJOINTS
     return WrittenOut(solver) if able and plain and size <= _FEW else solver
